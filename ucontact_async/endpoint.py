@@ -1,0 +1,178 @@
+"""How a call is stated: once, as a value that the client, the emulator and the tests read.
+
+An :class:`Endpoint` on an :class:`EndpointGroup` is data when it is read on the class and a typed coroutine when it
+is read on an instance. This file performs no call; whoever does is a :class:`Caller`.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+import msgspec
+
+from .errors import NotSent, OutcomeUnknown, Throttled, Unauthorized
+from .wire import FormCodec, fields_of, masked
+
+if TYPE_CHECKING:
+    from types import MethodType
+
+    from .errors import UContactError
+    from .text import Rules
+    from .wire import Reply
+
+__all__ = ["Caller", "Endpoint", "EndpointGroup", "Request", "Safety"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Safety(enum.Enum):
+    """What a second delivery of the same request would do: the column that decides every repetition."""
+
+    READ = "read"
+    """Changes nothing."""
+    REPEATABLE = "repeatable"
+    """Twice is the same as once."""
+    ONCE = "once"
+    """A second one does harm: a telephone rings twice."""
+
+    def allows(self, error: UContactError) -> bool:
+        """Return whether a request that ended in ``error`` may be sent again.
+
+        Asked after a failure and after a crash: a journal row marked sent and never settled is an
+        :class:`OutcomeUnknown`.
+        """
+        if isinstance(error, NotSent):
+            return error.transient
+        if isinstance(error, Unauthorized | Throttled):
+            return True
+        return isinstance(error, OutcomeUnknown) and self is not Safety.ONCE
+
+
+class Request(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True):
+    """A request as a value; the type argument is what a successful call returns.
+
+    Its ``repr`` hides phone numbers, form data and secrets.
+    """
+
+    def __post_init__(self) -> None:
+        """Keep snapshots of what could change afterwards; idempotent, for it runs again on every copy."""
+        for name, snapshot in _snapshots(type(self)):
+            msgspec.structs.force_setattr(self, name, snapshot(getattr(self, name), name))
+
+    def check(self) -> None:
+        """Refuse fields that contradict each other; called before the request is encoded."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in masked(self).items())})"
+
+    def __rich_repr__(self) -> Any:
+        yield from masked(self).items()
+
+
+@functools.cache
+def _snapshots(request_type: type[msgspec.Struct]) -> tuple[tuple[str, Callable[[Any, str], Any]], ...]:
+    fields = fields_of(request_type)
+    return tuple((field.name, field.format.snapshot) for field in fields if field.format.snapshot is not None)
+
+
+class Caller(Protocol):
+    """Whoever can perform a call."""
+
+    async def call(self, endpoint: Endpoint[..., R], request: Request[R]) -> R:
+        """Perform ``request`` and return its reply, or raise one of our errors."""
+        ...
+
+
+class EndpointGroup:
+    """A group of endpoints, named after a section of the vendor's page, mounted on a caller."""
+
+    def __init__(self, caller: Caller) -> None:
+        """Let ``caller`` perform the calls of this group."""
+        self._caller = caller
+
+    @classmethod
+    def endpoints(cls) -> dict[str, Endpoint[..., Any]]:
+        """Return the endpoints of this group by the names of their coroutines."""
+        return {name: value for name, value in vars(cls).items() if isinstance(value, Endpoint)}
+
+
+class Endpoint(Generic[P, R]):
+    """One endpoint of the API: path, request, documented answer, and what a second delivery would do.
+
+    On an instance of its group it is a coroutine that takes the request's fields as keywords.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        request: Callable[P, Request[R]],
+        reply: Reply[R],
+        safety: Safety,
+        *,
+        argument: str | None = None,
+        constants: Mapping[str, Any] | None = None,
+        send_by: float | Callable[[Any], float | None] | None = None,
+        authenticated: bool = True,
+    ) -> None:
+        """State an endpoint.
+
+        ``path`` follows ``/Integra/resources/`` (one that starts with ``/`` is taken whole). ``argument`` names the
+        form field that carries the request as a JSON object. ``send_by`` is how many seconds after the call the
+        first byte may leave at the latest, or a function of the request that says so.
+        """
+        request_type = cast("type[Request[R]]", request)
+        parameters = inspect.signature(request_type).parameters.values()
+        if not request_type.__struct_config__.frozen or any(p.kind is not p.KEYWORD_ONLY for p in parameters):
+            raise TypeError(f"{request_type.__name__}: restate frozen=True, kw_only=True; kw_only is not inherited")
+        self.path = path
+        self.request = request
+        self.request_type = request_type
+        self.reply = reply
+        self.safety = safety
+        self.authenticated = authenticated
+        self.codec = FormCodec(request_type, argument, constants)
+        self._send_by = send_by
+
+    def send_by(self, request: Request[R]) -> float | None:
+        """Return within how many seconds the first byte of ``request`` must leave; ``None`` for no limit."""
+        return self._send_by(request) if callable(self._send_by) else self._send_by
+
+    def encode(self, request: Request[R], rules: Rules) -> bytes:
+        """Return the form body, after all rules of the API; raise :class:`InvalidRequest` naming the field."""
+        request.check()
+        return self.codec.encode(request, rules)
+
+    def __set_name__(self, group: type[EndpointGroup], name: str) -> None:
+        # A real function, so that help() and completion show the fields.
+        async def method(self_: EndpointGroup, *args: P.args, **kwargs: P.kwargs) -> R:
+            return await self_._caller.call(self, self.request(*args, **kwargs))  # noqa: SLF001  its own group
+
+        method.__name__ = name
+        method.__qualname__ = f"{group.__qualname__}.{name}"
+        method.__doc__ = inspect.getdoc(self.request_type)
+        parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)]
+        parameters += inspect.signature(self.request_type).parameters.values()
+        method.__dict__["__signature__"] = inspect.Signature(parameters)
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    @overload
+    def __get__(self, group: None, owner: type[EndpointGroup]) -> Endpoint[P, R]: ...
+
+    @overload
+    def __get__(self, group: EndpointGroup, owner: type[EndpointGroup]) -> Callable[P, Coroutine[Any, Any, R]]: ...
+
+    def __get__(
+        self, group: EndpointGroup | None, owner: type[EndpointGroup]
+    ) -> Endpoint[P, R] | Callable[P, Coroutine[Any, Any, R]]:
+        """Return the endpoint itself on the class, its coroutine on an instance."""
+        if group is None:
+            return self
+        bound: MethodType = self._method.__get__(group, owner)
+        return cast("Callable[P, Coroutine[Any, Any, R]]", bound)

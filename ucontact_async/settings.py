@@ -1,0 +1,171 @@
+"""Settings as one frozen value; the only reader of the environment.
+
+This file knows no HTTP library and opens no socket.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NoReturn
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from .errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Secret", "ServerProfile", "Settings", "read_environment"]
+
+ROOT = "/Integra/resources/"
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
+
+
+class Secret:
+    """A password or token that never shows itself: ``reveal()`` is the only way to its text."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        """Keep ``text`` out of every ``repr``, format and pickle."""
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the secret itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled; build the client where it is used, from the environment")
+
+
+class ServerProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """What is declared about one server, because the vendor's page does not say it.
+
+    ``trust_429`` and ``trust_retry_after_503``: such an answer means that nothing was done. Turn either off and it
+    becomes an unknown outcome. ``trust_503``: the same for a 503 without Retry-After (off: ``reliability.md`` 1.4).
+    ``login_page``: a 302 or 303 to a path with this last part (extension and case aside) is a refused token.
+    ``campaign_arrows``: dialer campaigns must end in ``<-`` or ``->``.
+    """
+
+    trust_429: bool = True
+    trust_retry_after_503: bool = True
+    trust_503: bool = False
+    login_page: str = "login"
+    campaign_arrows: bool = True
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a client needs to know before it opens its first connection."""
+
+    url: str
+    user: str | None = None
+    password: Secret | None = None
+    token: Secret | None = None
+    token_scheme: Literal["Basic", "Bearer"] = "Basic"
+    timezone: ZoneInfo | None = None
+    records: str | None = None
+    backup_records: str | None = None
+    connection: Literal["keep", "fresh"] = "keep"
+    lane: Literal["auto", "session"] = "auto"
+    ca: Path | None = None
+    timeout: float = 30.0
+    wait: float = 30.0
+    profile: ServerProfile = ServerProfile()
+
+    def __post_init__(self) -> None:
+        if self.token is None and (self.user is None or self.password is None):
+            raise SettingsError("give user and password (UCONTACT_USER, UCONTACT_PASSWORD), or a token")
+        if self.token_scheme not in ("Basic", "Bearer"):
+            raise SettingsError(f"token_scheme is Basic or Bearer, not {self.token_scheme!r}")
+        if self.connection not in ("keep", "fresh"):
+            raise SettingsError(f"connection is 'keep' or 'fresh', not {self.connection!r}")
+        if self.lane not in ("auto", "session"):
+            raise SettingsError(f"lane is 'auto' or 'session', not {self.lane!r}")
+        if self.token is not None and not re.fullmatch(r"[\x21-\x7e]+", self.token.reveal()):
+            raise SettingsError("the token holds characters that an HTTP header cannot carry")
+        if not (self.timeout > 0 and self.wait > 0):
+            raise SettingsError("timeout and wait are seconds, greater than 0")
+
+    def path(self, endpoint: str) -> str:
+        """Return the path on the server of an endpoint; one that starts with ``/`` is taken as it is."""
+        return endpoint if endpoint.startswith("/") else ROOT + endpoint
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of ``url``; refuse what is not a plain server address."""
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(
+            "the server address must start with https:// (or http://), such as https://acme.ucontactcloud.com"
+        )
+    if "@" in parts.netloc:
+        raise SettingsError("put user and password beside the server address, not into it")
+    if parts.query or parts.fragment or parts.path.rstrip("/") not in ("", ROOT.rstrip("/"), "/Integra"):
+        raise SettingsError("the server address is scheme, host and port only, such as https://acme.ucontactcloud.com")
+    if not _HOST.fullmatch(parts.netloc):
+        raise SettingsError("the server address holds characters that no host name has")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise SettingsError("the port of the server address is not a number from 1 to 65535") from None
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not parts.hostname.startswith("127."):
+        warnings.warn(
+            f"{parts.hostname} is addressed over http://: password, token and phone numbers travel in the clear",
+            stacklevel=4,
+        )
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def zone_of(name: str | ZoneInfo | None) -> ZoneInfo | None:
+    """Return the time zone called ``name``, such as ``America/Montevideo``."""
+    if name is None or isinstance(name, ZoneInfo):
+        return name
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise SettingsError(
+            f"no time zone {name!r} here; use an IANA name such as America/Montevideo "
+            "(where the system has none: pip install tzdata)"
+        ) from None
+
+
+def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what the ``UCONTACT_*`` variables say, by our parameter names.
+
+    ``UCONTACT_PASSWORD_FILE`` names a file whose first line is the password (Docker and Kubernetes secrets).
+    """
+    source = os.environ if environ is None else environ
+    names = {
+        "UCONTACT_URL": "url",
+        "UCONTACT_USER": "user",
+        "UCONTACT_PASSWORD": "password",
+        "UCONTACT_TOKEN": "token",
+        "UCONTACT_TOKEN_SCHEME": "token_scheme",
+        "UCONTACT_TIMEZONE": "timezone",
+        "UCONTACT_RECORDS_URL": "records",
+        "UCONTACT_BACKUP_RECORDS_URL": "backup_records",
+    }
+    found = {ours: source[theirs] for theirs, ours in names.items() if source.get(theirs)}
+    if "password" not in found and (file := source.get("UCONTACT_PASSWORD_FILE")):
+        try:
+            found["password"] = Path(file).read_text(encoding="utf-8").splitlines()[0]
+        except (OSError, UnicodeDecodeError, IndexError):
+            raise SettingsError(f"UCONTACT_PASSWORD_FILE: cannot read a password from {file}") from None
+    return found

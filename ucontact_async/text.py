@@ -1,0 +1,374 @@
+"""The API's small text formats: written, read and refused here and nowhere else.
+
+The formats have no escape characters (``protocol.md`` 2.7), so a value that holds a separator is refused,
+never replaced. This file knows neither endpoints nor HTTP.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+__all__ = [
+    "ANY_CAMPAIGN",
+    "CAMPAIGN",
+    "CAMPAIGN_OR_ALL",
+    "COUNT",
+    "DIAL_STRING",
+    "FLAG",
+    "FREE_TEXT",
+    "NAME",
+    "OPTIONAL_DIAL_STRING",
+    "OPTIONAL_TIMESTAMP",
+    "PAIRS",
+    "PHONE_LIST",
+    "PRIORITY",
+    "SECRET",
+    "TIMESTAMP",
+    "Rules",
+    "TextFormat",
+    "mask_phone",
+    "parse_timestamp",
+    "printable",
+]
+
+T = TypeVar("T")
+
+# Line breaks in every disguise, NUL, other control characters and lone surrogates.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_SEPARATOR = re.compile("[:=;\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_DIAL = re.compile(r"[0-9*#+-]{2,24}")
+_NAME = re.compile(r"[\w .<>@+-]{1,80}")
+_CAMPAIGN = re.compile(r"[\w .-]{1,78}(?:<-|->)")
+_TIMESTAMP = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})[ T](\d{2}):(\d{2})(?::(\d{2})(?:\.0+)?)?\s*(Z|[+-]\d{2}:?\d{2}(?::?\d{2})?)?"
+)
+
+
+class Rules:
+    """What the text formats need to know of one server: its time zone and whether campaigns carry arrows."""
+
+    __slots__ = ("campaign_arrows", "zone")
+
+    def __init__(self, zone: tzinfo | None = None, *, campaign_arrows: bool = True) -> None:
+        """``zone`` is the server's; without one no date can be written."""
+        self.zone = zone
+        self.campaign_arrows = campaign_arrows
+
+
+def mask_phone(number: str) -> str:
+    """Return ``number`` with its last four characters hidden: ``098344484`` becomes ``09834****``."""
+    return number[:-4] + "****" if len(number) > 4 else "****"
+
+
+def printable(text: str, limit: int = 64) -> str:
+    """Return ``text`` cut to ``limit`` characters, with everything that could forge a log line escaped."""
+    cut = text[:limit]
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in cut)
+    return shown + ("..." if len(text) > limit else "")
+
+
+class TextFormat(Generic[T]):
+    """How one kind of value is written on the wire and read back."""
+
+    expects = "text"
+    """What a value of this kind is, for the error that a wrong type gets."""
+
+    snapshot: Callable[[Any, str], Any] | None = None
+    """Given for values that could change after the request was built: returns a copy of its own."""
+
+    def encode(self, value: T, field: str, rules: Rules) -> Any:
+        """Return what goes into the form or the JSON argument, or raise :class:`InvalidRequest`."""
+        raise NotImplementedError
+
+    def decode(self, text: Any, rules: Rules) -> T:
+        """Read what :meth:`encode` writes; raise ``ValueError`` on anything else."""
+        raise NotImplementedError
+
+    def mask(self, value: T) -> T:
+        """Return ``value`` with personal data hidden, in a form that :meth:`encode` still takes."""
+        return value
+
+
+class WholeNumber(TextFormat[int]):
+    """A whole number from ``least`` to ``most``."""
+
+    expects = "a whole number"
+
+    def __init__(self, least: int, most: int, hint: str = "") -> None:
+        self._least = least
+        self._most = most
+        self._hint = hint
+
+    def encode(self, value: int, field: str, rules: Rules) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError
+        if not self._least <= value <= self._most:
+            raise InvalidRequest(field, f"{value} is not from {self._least} to {self._most}{self._hint}")
+        return value
+
+    def decode(self, text: Any, rules: Rules) -> int:
+        return int(_text(text))
+
+
+class Flag(TextFormat[bool]):
+    """A JSON boolean."""
+
+    expects = "True or False"
+
+    def encode(self, value: bool, field: str, rules: Rules) -> bool:
+        if not isinstance(value, bool):
+            raise TypeError
+        return value
+
+    def decode(self, text: Any, rules: Rules) -> bool:
+        if isinstance(text, bool):
+            return text
+        known = {"true": True, "1": True, "false": False, "0": False, "": False}
+        if (word := _text(text).lower()) not in known:
+            raise ValueError("expected true or false")
+        return known[word]
+
+
+class Hidden(TextFormat[str]):
+    """A secret: any text, sent as it is, never shown."""
+
+    def encode(self, value: str, field: str, rules: Rules) -> str:
+        if not isinstance(value, str):
+            raise TypeError
+        return value
+
+    def decode(self, text: Any, rules: Rules) -> str:
+        return _text(text)
+
+    def mask(self, value: str) -> str:
+        return "***"
+
+
+class FreeText(TextFormat[str]):
+    """Any text on one line."""
+
+    def encode(self, value: str, field: str, rules: Rules) -> str:
+        if _UNSAFE.search(value):
+            raise InvalidRequest(field, "holds a line break or a control character; remove it")
+        return value
+
+    def decode(self, text: Any, rules: Rules) -> str:
+        return _text(text)
+
+
+class Name(TextFormat[str]):
+    """The name of an agent, a list or a context: letters, digits, blank and ``. < > - _ @ +``; may be empty."""
+
+    def encode(self, value: str, field: str, rules: Rules) -> str:
+        if value and not _NAME.fullmatch(value):
+            raise InvalidRequest(
+                field, f"{printable(value)!r} is not a name (up to 80 letters, digits, blanks and . < > - _ @ +)"
+            )
+        return value
+
+    def decode(self, text: Any, rules: Rules) -> str:
+        return _text(text)
+
+
+class DialString(TextFormat[str]):
+    """A number to dial: 2 to 24 of ``0-9 * # + -``. Other characters can add a call leg (``reliability.md`` S6)."""
+
+    def __init__(self, *, optional: bool) -> None:
+        self._optional = optional
+
+    def encode(self, value: str, field: str, rules: Rules) -> str:
+        if _DIAL.fullmatch(value) or (self._optional and not value):
+            return value
+        if not value:
+            raise InvalidRequest(field, "is empty; give the number to dial")
+        strange = sorted(set(_DIAL_STRANGE.findall(value)))
+        what = f"has {printable(' '.join(map(repr, strange)))}" if strange else f"has {len(value)} characters"
+        raise InvalidRequest(field, f"{what}; a number to dial is 2 to 24 of the characters 0-9 * # + -")
+
+    def decode(self, text: Any, rules: Rules) -> str:
+        return _text(text)
+
+    def mask(self, value: str) -> str:
+        return mask_phone(value) if value else value
+
+
+_DIAL_STRANGE = re.compile(r"[^0-9*#+-]")
+
+
+class Campaign(TextFormat[str]):
+    """A campaign with its arrow: ``<-`` inbound, ``->`` outbound (``protocol.md`` 0.5)."""
+
+    def __init__(self, *, arrow: bool, all_: bool = False) -> None:
+        self._arrow = arrow
+        self._all = all_
+
+    def encode(self, value: str, field: str, rules: Rules) -> str:
+        if _CAMPAIGN.fullmatch(value) or (self._all and value == "*"):
+            return value
+        if not value:
+            raise InvalidRequest(field, "is empty; give the campaign with its arrow, such as 'Ventas->'")
+        if not _NAME.fullmatch(value):
+            raise InvalidRequest(field, f"{printable(value)!r} holds characters that no campaign name has")
+        if self._arrow and rules.campaign_arrows:
+            raise InvalidRequest(
+                field,
+                f"{printable(value)!r} lacks its arrow; write {printable(value)}-> (outbound) "
+                f"or {printable(value)}<- (inbound)",
+            )
+        return value
+
+    def decode(self, text: Any, rules: Rules) -> str:
+        return _text(text)
+
+
+class Pairs(TextFormat[Mapping[str, str]]):
+    """Parameters for the agent's form: ``Par1=Val1:Par2=Val2`` (``protocol.md`` 2.5)."""
+
+    expects = "a mapping of text to text"
+
+    @staticmethod
+    def snapshot(value: Any, field: str) -> Mapping[str, str]:
+        if not isinstance(value, Mapping):
+            raise InvalidRequest(field, f"expected a mapping of text to text, got {type(value).__name__}")
+        return dict(value)
+
+    def encode(self, value: Mapping[str, str], field: str, rules: Rules) -> str:
+        for name, item in value.items():
+            if not name or _SEPARATOR.search(name):
+                raise InvalidRequest(f"{field}.{printable(name)}", "a name is not empty and has no : = ; or line break")
+            if _SEPARATOR.search(item):
+                raise InvalidRequest(
+                    f"{field}.{printable(name)}",
+                    "holds one of : = ; or a line break, which the API cannot escape; replace it first",
+                )
+        return ":".join([f"{name}={item}" for name, item in value.items()])
+
+    def decode(self, text: Any, rules: Rules) -> Mapping[str, str]:
+        pairs: dict[str, str] = {}
+        for pair in _text(text).split(":"):
+            name, _, item = pair.partition("=")
+            if name:
+                pairs[name] = item
+        return pairs
+
+    def mask(self, value: Mapping[str, str]) -> Mapping[str, str]:
+        return dict.fromkeys(value, "***")
+
+
+class PhoneList(TextFormat[Sequence[str]]):
+    """Alternative numbers, ``:`` between them (``protocol.md`` 2.5)."""
+
+    expects = "a sequence of numbers as text"
+
+    @staticmethod
+    def snapshot(value: Any, field: str) -> Sequence[str]:
+        # A str is a sequence too: "099" would go out as the three numbers 0, 9 and 9.
+        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+            raise InvalidRequest(field, f"expected a list of numbers as text, got {type(value).__name__}")
+        return tuple(value)
+
+    def encode(self, value: Sequence[str], field: str, rules: Rules) -> str:
+        for number in value:
+            DIAL_STRING.encode(number, field, rules)
+        if len(set(value)) != len(value):
+            raise InvalidRequest(field, "names the same number twice; keep one")
+        return ":".join(value)
+
+    def decode(self, text: Any, rules: Rules) -> Sequence[str]:
+        return tuple(number for number in _text(text).split(":") if number)
+
+    def mask(self, value: Sequence[str]) -> Sequence[str]:
+        # Distinct numbers may look alike once masked; the index keeps them apart for the rule above.
+        return tuple(f"{mask_phone(number)}{index}" for index, number in enumerate(value, 1))
+
+
+class Timestamp(TextFormat["datetime | None"]):
+    """A moment as the server's local ``YYYY-MM-DD HH:MM:SS``, without a zone (``protocol.md`` 0.13)."""
+
+    expects = "a datetime"
+
+    def __init__(self, *, optional: bool) -> None:
+        self._optional = optional
+
+    def encode(self, value: datetime | None, field: str, rules: Rules) -> str | None:
+        if value is None:
+            if self._optional:
+                return None
+            raise InvalidRequest(field, "is missing; give a date and time")
+        if not isinstance(value, datetime):
+            raise TypeError
+        return format_timestamp(value, field, rules.zone)
+
+    def decode(self, text: Any, rules: Rules) -> datetime | None:
+        if text is None or text == "":
+            return None
+        moment = parse_timestamp(_text(text))
+        if moment is None:
+            raise ValueError("expected YYYY-MM-DD HH:MM:SS")
+        if moment.tzinfo is None and rules.zone is not None:
+            return moment.replace(tzinfo=rules.zone)
+        return moment
+
+
+def format_timestamp(value: datetime, field: str, zone: tzinfo | None) -> str:
+    """Write ``value`` in the server's ``zone``; refuse a local time that does not exist or happens twice."""
+    if zone is None:
+        raise InvalidRequest(field, "the server's time zone is not known; set timezone= (or UCONTACT_TIMEZONE)")
+    if value.tzinfo is None:
+        local = value.replace(tzinfo=zone)
+        if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != value.replace(fold=0):
+            raise InvalidRequest(field, f"{value:%Y-%m-%d %H:%M:%S} does not exist in {zone}: the clock skips it")
+    else:
+        local = value.astimezone(zone)
+    if local.utcoffset() != local.replace(fold=1 - local.fold).utcoffset():
+        raise InvalidRequest(
+            field, f"{local:%Y-%m-%d %H:%M:%S} happens twice in {zone}: the clock is set back; choose another time"
+        )
+    # isoformat pads years below 1000, strftime does not everywhere.
+    return local.replace(tzinfo=None, microsecond=0).isoformat(" ")
+
+
+def parse_timestamp(text: str) -> datetime | None:
+    """Read ``YYYY-MM-DD HH:MM[:SS]``, blank or T between, with or without an offset; ``None`` for anything else."""
+    match = _TIMESTAMP.fullmatch(text.strip())
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, offset = match.groups()
+    try:
+        plain = f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}{offset or ''}"
+        return datetime.fromisoformat(plain)
+    except ValueError:
+        return None
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool | float) or not isinstance(value, str | int):
+        raise ValueError(f"expected text, got {type(value).__name__}")
+    return str(value)
+
+
+FREE_TEXT = FreeText()
+FLAG = Flag()
+SECRET = Hidden()
+COUNT = WholeNumber(0, 2**31 - 1)
+PRIORITY = WholeNumber(2, 9999, ", the lowest; 1 is reserved for scheduled calls")
+NAME = Name()
+DIAL_STRING = DialString(optional=False)
+OPTIONAL_DIAL_STRING = DialString(optional=True)
+CAMPAIGN = Campaign(arrow=True)
+ANY_CAMPAIGN = Campaign(arrow=False)
+CAMPAIGN_OR_ALL = Campaign(arrow=False, all_=True)
+PAIRS = Pairs()
+PHONE_LIST = PhoneList()
+TIMESTAMP = Timestamp(optional=False)
+OPTIONAL_TIMESTAMP = Timestamp(optional=True)

@@ -1,0 +1,288 @@
+"""Requests to form bytes, answers to values or errors; no I/O.
+
+The client reads this file downwards (encode a request, read an answer), the emulator upwards (decode a form, write
+an answer). It does not know who is asking, and nothing of connections, tokens or retries.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from yarl import URL
+
+from .errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    Refused,
+    Rejected,
+    ServerFault,
+    Throttled,
+    UContactError,
+    Unauthorized,
+    UnreadableReply,
+)
+from .text import TextFormat, printable
+
+if TYPE_CHECKING:
+    from .settings import ServerProfile
+    from .text import Rules
+
+__all__ = ["Answer", "Field", "FormCodec", "Reply", "encode_form", "fields_of", "masked", "read_answer"]
+
+R = TypeVar("R")
+
+CONTENT_TYPE = "application/x-www-form-urlencoded; charset=UTF-8"
+COMMAND_LIMIT = 65_536
+JSON_LIMIT = 16_777_216
+_RETRY_AFTER_LIMIT = 300.0
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the server answered: HTTP ``status``, ``headers`` (any case), the whole ``body``.
+
+    ``weak`` says that the end of the body was only the end of the connection, so a cut cannot be seen.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    weak: bool = False
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One field of a request: our name, its name on the wire, how its value is written."""
+
+    name: str
+    wire_name: str
+    format: TextFormat[Any]
+    default: Any
+
+
+@functools.cache
+def fields_of(request_type: type[msgspec.Struct]) -> tuple[Field, ...]:
+    """Return the fields of a request type, read from its annotations once."""
+    hints = get_type_hints(request_type, include_extras=True)
+    fields = []
+    for info in msgspec.structs.fields(request_type):
+        extras = getattr(hints[info.name], "__metadata__", ())
+        format_ = next((extra for extra in extras if isinstance(extra, TextFormat)), None)
+        if format_ is None:
+            raise TypeError(f"{request_type.__name__}.{info.name}: annotate it with one of the formats of text.py")
+        default = info.default if info.default_factory is msgspec.NODEFAULT else info.default_factory()
+        fields.append(Field(info.name, info.encode_name, format_, default))
+    return tuple(fields)
+
+
+def masked(request: msgspec.Struct) -> dict[str, Any]:
+    """Return the fields of ``request`` by our names, numbers and personal data hidden."""
+    return {field.name: field.format.mask(getattr(request, field.name)) for field in fields_of(type(request))}
+
+
+def encode_form(form: Mapping[str, str]) -> bytes:
+    """Return ``form`` percent-encoded, a blank as ``+``."""
+    return URL.build(query=form).raw_query_string.encode("ascii")
+
+
+class FormCodec:
+    """How one request type travels: flat form fields, or one field ``argument`` that holds a JSON object."""
+
+    def __init__(
+        self,
+        request_type: type[msgspec.Struct],
+        argument: str | None = None,
+        constants: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``constants`` are wire fields that every such request carries with the same value."""
+        self.request_type = request_type
+        self.argument = argument
+        self.constants = dict(constants or {})
+
+    def encode(self, request: msgspec.Struct, rules: Rules) -> bytes:
+        """Return the form body of ``request``, or raise :class:`InvalidRequest` naming the field."""
+        values: dict[str, Any] = dict(self.constants)
+        for name, wire_name, format_ in self._fields:
+            value = getattr(request, name)
+            try:
+                values[wire_name] = format_.encode(value, name, rules)
+            except (TypeError, AttributeError):
+                raise InvalidRequest(name, f"expected {format_.expects}, got {type(value).__name__}") from None
+        if self.argument is not None:
+            return encode_form({self.argument: msgspec.json.encode(values).decode()})
+        return encode_form({name: "" if value is None else str(value) for name, value in values.items()})
+
+    @functools.cached_property
+    def _fields(self) -> tuple[tuple[str, str, TextFormat[Any]], ...]:
+        return tuple((field.name, field.wire_name, field.format) for field in fields_of(self.request_type))
+
+    def flatten(self, form: Mapping[str, str]) -> dict[str, Any]:
+        """Return the wire fields that ``form`` carries, the JSON argument opened; ``ValueError`` if it is no object."""
+        if self.argument is None:
+            return dict(form)
+        try:
+            values = msgspec.json.decode(form[self.argument].encode("utf-8", "surrogateescape"))
+        except KeyError:
+            raise ValueError(f"no field {self.argument}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise ValueError(f"{self.argument} is not JSON") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"{self.argument} is not a JSON object")
+        return values
+
+    def decode(self, form: Mapping[str, str], rules: Rules) -> Any:
+        """Read what :meth:`encode` writes. Missing optional fields take their default; ``ValueError`` otherwise."""
+        values = self.flatten(form)
+        given: dict[str, Any] = {}
+        for field in fields_of(self.request_type):
+            if field.wire_name in values:
+                given[field.name] = field.format.decode(values[field.wire_name], rules)
+            elif field.default is msgspec.NODEFAULT:
+                raise ValueError(f"no field {field.wire_name}")
+        return self.request_type(**given)
+
+
+class Reply(Generic[R]):
+    """What an endpoint is documented to answer. Everything else is not its answer, and so an unknown outcome."""
+
+    limit = COMMAND_LIMIT
+    """The largest body that is read, in bytes."""
+
+    def decode(self, body: bytes) -> R:
+        """Return the value; raise :class:`Rejected` for the documented refusal, ``ValueError`` for anything else."""
+        raise NotImplementedError
+
+    def encode(self, value: R) -> bytes:
+        """Return the body that carries ``value``: the emulator's side."""
+        raise NotImplementedError
+
+    def refusal(self) -> UContactError:
+        """Return the error that the body ``0`` stands for."""
+        return Rejected("the server answered 0: it refused, without giving a reason", status=200)
+
+
+class Done(Reply[None]):
+    """``1`` for done, ``0`` for refused (``protocol.md`` 0.7, 0.8)."""
+
+    def decode(self, body: bytes) -> None:
+        text = body.strip(b" \t\r\n")
+        if text == b"0":
+            raise self.refusal()
+        if text != b"1":
+            raise ValueError("expected 1 or 0")
+
+    def encode(self, value: None) -> bytes:
+        return b"1"
+
+
+class Text(Reply[str]):
+    """Any text, white space around it removed; ``0`` is a refusal."""
+
+    def decode(self, body: bytes) -> str:
+        text = body.decode("utf-8").strip(" \t\r\n")
+        if text == "0":
+            raise self.refusal()
+        return text
+
+    def encode(self, value: str) -> bytes:
+        return value.encode()
+
+
+class Json(Reply[Any]):
+    """Any JSON value; the number 0 is a refusal."""
+
+    limit = JSON_LIMIT
+
+    def decode(self, body: bytes) -> Any:
+        value = msgspec.json.decode(body)
+        if value == 0 and not isinstance(value, bool):
+            raise self.refusal()
+        return value
+
+    def encode(self, value: Any) -> bytes:
+        return msgspec.json.encode(value)
+
+
+DONE = Done()
+TEXT = Text()
+JSON = Json()
+
+
+def read_answer(answer: Answer, reply: Reply[R], profile: ServerProfile) -> R:
+    """Return what ``answer`` means for an endpoint that answers with ``reply``, or raise (``reliability.md`` 1.4)."""
+    status = answer.status
+    if status == 200:
+        return _read_body(answer, reply)
+    raise _error_of(answer, profile) or UnreadableReply(
+        f"the server answered HTTP {status}, which this endpoint never does", status=status
+    )
+
+
+def _read_body(answer: Answer, reply: Reply[R]) -> R:
+    encoding = _header(answer, "Content-Encoding")
+    if encoding not in (None, "", "identity"):
+        raise UnreadableReply(f"the answer is encoded as {printable(encoding)}, which was not asked for", status=200)
+    try:
+        return reply.decode(answer.body)
+    except (ValueError, RecursionError):
+        # msgspec.DecodeError and UnicodeDecodeError are ValueErrors too.
+        shown = printable(answer.body[:64].decode("utf-8", "replace"))
+    raise UnreadableReply(f"HTTP 200 with a body this endpoint never gives: {shown!r}", status=200)
+
+
+def _error_of(answer: Answer, profile: ServerProfile) -> UContactError | None:
+    status = answer.status
+    if status == 401 or (status in (302, 303) and _is_login(_header(answer, "Location"), profile)):
+        return Unauthorized(f"the server refused the token (HTTP {status})", status=status)
+    if status in (429, 503):
+        seconds = retry_after(_header(answer, "Retry-After"))
+        trusted = (
+            profile.trust_429
+            if status == 429
+            else profile.trust_503 or (seconds is not None and profile.trust_retry_after_503)
+        )
+        if trusted:
+            return Throttled(f"the server asks to slow down (HTTP {status})", status=status, retry_after=seconds)
+        return ServerFault(f"HTTP {status}: it may have been done all the same", status=status)
+    if status == 403:
+        return Forbidden("the user may not do this (HTTP 403)", status=status)
+    if status == 404:
+        return NotFound("this server does not have the endpoint (HTTP 404)", status=status)
+    if status == 408 or 500 <= status <= 599:
+        return ServerFault(f"HTTP {status}: it may have been done all the same", status=status)
+    if 400 <= status <= 499:
+        return Refused(f"the server refused the request (HTTP {status})", status=status)
+    return None
+
+
+def retry_after(value: str | None) -> float | None:
+    """Return the seconds that a Retry-After header asks for (a number or a date), at most 300; else ``None``."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value) if value.strip().isdecimal() else _until(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), _RETRY_AFTER_LIMIT)
+
+
+def _until(date: str) -> float:
+    moment = parsedate_to_datetime(date)
+    return (moment - datetime.now(moment.tzinfo or UTC).replace(tzinfo=moment.tzinfo)).total_seconds()
+
+
+def _header(answer: Answer, name: str) -> str | None:
+    value = answer.headers.get(name)
+    return value if value is not None else answer.headers.get(name.lower())
+
+
+def _is_login(location: str | None, profile: ServerProfile) -> bool:
+    if not location:
+        return False
+    last = urlsplit(location).path.rstrip("/").rpartition("/")[2]
+    return last.partition(".")[0].lower() == profile.login_page.lower()
