@@ -1,0 +1,28 @@
+"""A faithful stand-in for a uContact server, to test against: real sockets, a ledger of effects, faults on demand.
+
+It stands on the same contract as the client and on nothing else of it.
+"""
+
+from __future__ import annotations
+
+from .faults import FaultKind, Faults, Rule
+from .ledger import Entry, Ledger
+from .server import Emulator
+from .sessions import Sessions
+from .state import ContactCentre, ScheduleRow, SpoolRow
+from .switches import Switches, TokenShape
+
+__all__ = [
+    "ContactCentre",
+    "Emulator",
+    "Entry",
+    "FaultKind",
+    "Faults",
+    "Ledger",
+    "Rule",
+    "ScheduleRow",
+    "Sessions",
+    "SpoolRow",
+    "Switches",
+    "TokenShape",
+]

@@ -1,0 +1,204 @@
+"""A contact centre in memory: sessions, spool, schedule and blacklist (``protocol.md`` section 9).
+
+It knows what the endpoints do and nothing of connections or faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from random import Random
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
+from ..errors import Rejected
+from ..serving import Call, Handler
+from .ledger import Ledger
+from .sessions import Sessions
+from .switches import Switches
+
+__all__ = ["ContactCentre", "ScheduleRow", "SpoolRow"]
+
+T = TypeVar("T")
+
+
+class SpoolRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that a dialer makes as soon as it can. ``duplicate``: its destination was on the spool already."""
+
+    id: int
+    campaign: str
+    destination: str
+    dialerbase: str = ""
+    status: int = 1
+    data: str = ""
+    alternatives: str = ""
+    contact: int = 0
+    retries: int = 0
+    priority: int = 9999
+    agentphone: str = ""
+    calldate: str | None = None
+    duplicate: bool = False
+
+
+class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that a dialer makes at a time, or without one when it has nothing else to do."""
+
+    id: int
+    calldate: str | None
+    campaign: str
+    destination: str
+    alternatives: str = ""
+    agentphone: str = ""
+    data: str = ""
+
+
+class ContactCentre:
+    """Everything that lasts from one request to the next; its handlers enter their effects in the ledger.
+
+    ``calls`` are the tasks that were called at once (click-to-call); they are never due again.
+    """
+
+    def __init__(self, users: Mapping[str, str], ledger: Ledger, randomness: Random, switches: Switches) -> None:
+        """``users`` are passwords by name; ``randomness`` makes the tokens."""
+        self.sessions = Sessions(users, ledger, randomness, switches)
+        self.calls: list[dict[str, Any]] = []
+        self.blacklist: list[dict[str, Any]] = []
+        self._switches = switches
+        self._ledger = ledger
+        # By campaign and destination: a removal or a look for duplicates must not cost more in a full spool.
+        self._spool: dict[tuple[str, str], list[SpoolRow]] = {}
+        self._schedule: dict[tuple[str, str], list[ScheduleRow]] = {}
+        self._rows = 0
+        self.handlers: dict[str, Handler] = {
+            **self.sessions.handlers,
+            "Dialers/Respool": self._respool,
+            "Dialers/ScheduleDialerCall": self._schedule_call,
+            "Dialers/DialerTask": self._task,
+            "Dialers/RemoveContact": self._remove_contact,
+            "Dialers/RemoveScheduleDialerCall": self._remove_schedule,
+        }
+
+    @property
+    def spool(self) -> list[SpoolRow]:
+        """The spool, oldest row first."""
+        return sorted(_flat(self._spool.values()), key=lambda row: row.id)
+
+    @property
+    def schedule(self) -> list[ScheduleRow]:
+        """The schedule, oldest row first."""
+        return sorted(_flat(self._schedule.values()), key=lambda row: row.id)
+
+    def dial_order(self, now: datetime) -> list[SpoolRow | ScheduleRow]:
+        """Return what is due at ``now``, the server's local time, in the order a dialer takes it.
+
+        Scheduled calls first, they have priority 1; then a date before no date, then by priority, oldest first.
+        """
+        moment = now.replace(tzinfo=None, microsecond=0).isoformat(" ")
+        rows: list[SpoolRow | ScheduleRow] = [*_flat(self._schedule.values()), *_flat(self._spool.values())]
+        return sorted((row for row in rows if row.calldate is None or row.calldate <= moment), key=_rank)
+
+    def clear(self) -> None:
+        """Forget every effect; users and sessions stay."""
+        self._spool.clear()
+        self._schedule.clear()
+        self.calls.clear()
+        self.blacklist.clear()
+
+    def _respool(self, call: Call) -> None:
+        respool: Respool = call.request
+        self._check_campaign(respool.campaign)
+        if self._switches.strict_priority and respool.priority <= 1:
+            raise Rejected("priority 1 is reserved", status=200)
+        if self._switches.duplicate != "duplicate" and (respool.campaign, respool.destination) in self._spool:
+            if self._switches.duplicate == "refuse":
+                raise Rejected("already on the spool", status=200)
+            return
+        row = SpoolRow(
+            **self._common(call),
+            dialerbase=respool.dialerbase,
+            contact=respool.contact,
+            retries=respool.retries,
+            priority=respool.priority,
+            agentphone=respool.agentphone,
+        )
+        self._to_spool(call, row)
+
+    def _schedule_call(self, call: Call) -> None:
+        scheduled: ScheduledCall = call.request
+        self._check_campaign(scheduled.campaign)
+        calldate = _moment(scheduled.calldate)
+        self._to_schedule(call, ScheduleRow(**self._common(call), calldate=calldate, agentphone=scheduled.agentphone))
+
+    def _task(self, call: Call) -> None:
+        task: DialerTask = call.request
+        self._check_campaign(task.campaign)
+        calldate = _moment(task.calldate)
+        if not task.bulk and not task.automatic:
+            self._ledger.record(call.path, call.fields)
+            self.calls.append(dict(call.fields))
+        elif not task.automatic:
+            self._to_schedule(call, ScheduleRow(**self._common(call), calldate=calldate, agentphone=task.agent))
+        else:
+            priority = 9999 if task.bulk else 1
+            row = SpoolRow(**self._common(call), calldate=calldate, agentphone=task.agent, priority=priority)
+            self._to_spool(call, row)
+
+    def _remove_contact(self, call: Call) -> None:
+        removal: RemoveContact = call.request
+        self._spool.pop((removal.campaign, removal.destination), None)
+        self._ledger.record(call.path, call.fields)
+
+    def _remove_schedule(self, call: Call) -> None:
+        removal: RemoveSchedule = call.request
+        key = removal.campaign, removal.destination
+        since, until = _moment(removal.since), _moment(removal.until)
+        if since is None or until is None:
+            raise Rejected("from and to are dates", status=200)
+        kept = [row for row in self._schedule.get(key, []) if not (row.calldate and since <= row.calldate <= until)]
+        if kept:
+            self._schedule[key] = kept
+        else:
+            self._schedule.pop(key, None)
+        self._ledger.record(call.path, call.fields)
+
+    def _to_spool(self, call: Call, row: SpoolRow) -> None:
+        rows = self._spool.setdefault((row.campaign, row.destination), [])
+        rows.append(msgspec.structs.replace(row, duplicate=True) if rows else row)
+        self._ledger.record(call.path, call.fields)
+
+    def _to_schedule(self, call: Call, row: ScheduleRow) -> None:
+        self._schedule.setdefault((row.campaign, row.destination), []).append(row)
+        self._ledger.record(call.path, call.fields)
+
+    def _common(self, call: Call) -> dict[str, Any]:
+        self._rows += 1
+        return {
+            "id": self._rows,
+            "campaign": call.request.campaign,
+            "destination": call.request.destination,
+            "alternatives": str(call.fields.get("alternatives") or ""),
+            "data": str(call.fields.get("data") or ""),
+        }
+
+    def _check_campaign(self, campaign: str) -> None:
+        if self._switches.campaigns is not None and campaign not in self._switches.campaigns:
+            raise Rejected("no such campaign", status=200)
+
+
+def _rank(row: SpoolRow | ScheduleRow) -> tuple[bool, bool, int, str, int]:
+    priority = row.priority if isinstance(row, SpoolRow) else 1
+    return isinstance(row, SpoolRow), row.calldate is None, priority, row.calldate or "", row.id
+
+
+def _flat(lists: Iterable[list[T]]) -> list[T]:
+    return [row for rows in lists for row in rows]
+
+
+def _moment(value: datetime | None) -> str | None:
+    if value is None:
+        return None
+    if value.tzinfo is not None:
+        raise Rejected("the dates of this API have no zone", status=200)
+    return value.isoformat(" ")

@@ -1,0 +1,37 @@
+"""What servers do differently or nobody knows, as one frozen value.
+
+It refuses to know how any of it is done.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["Switches", "TokenShape"]
+
+TokenShape = Literal["raw", "quoted", "list", "object", "objects"]
+"""How a login carries the token: bare, a JSON string, a list's last, ``md5secret`` of an object or of the last."""
+
+
+class Switches(msgspec.Struct, frozen=True, kw_only=True):
+    """How this server behaves where the vendor's page is silent.
+
+    ``get_user_token``: ``absent`` answers 404, as old servers do. ``one_session``: a login ends the user's earlier
+    token. ``duplicate``: what a respool of a spooled destination does: a second row, a refusal (0), or nothing (1).
+    ``strict_priority``: a respool with priority 1 is refused. ``campaigns``: the only ones that exist; by default all.
+    ``strict_header``: the Authorization header must be exactly ``Basic`` and the token; otherwise characters outside
+    base64 are skipped and any scheme will do. ``require_token``: 401 without a live one. ``trailing_newline``: every
+    answer of the API that has a body ends in a line break.
+    """
+
+    get_user_token: TokenShape | Literal["absent"] = "quoted"
+    user_login: TokenShape = "list"
+    one_session: bool = True
+    duplicate: Literal["duplicate", "refuse", "ignore"] = "duplicate"
+    strict_priority: bool = False
+    campaigns: frozenset[str] | None = None
+    strict_header: bool = False
+    require_token: bool = True
+    trailing_newline: bool = False
