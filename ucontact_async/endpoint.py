@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ca
 import msgspec
 
 from .errors import NotSent, OutcomeUnknown, Throttled, Unauthorized
-from .wire import FormCodec, fields_of, masked
+from .wire import FormCodec, Reply, fields_of, masked
 
 if TYPE_CHECKING:
     from types import MethodType
 
     from .errors import UContactError
     from .text import Rules
-    from .wire import Reply
 
-__all__ = ["Caller", "Endpoint", "EndpointGroup", "Request", "Safety"]
+__all__ = ["Caller", "Endpoint", "EndpointGroup", "Flight", "Prepared", "Progress", "Request", "Safety"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,7 +65,7 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, name, snapshot(getattr(self, name), name))
 
     def check(self) -> None:
-        """Refuse fields that contradict each other; called before the request is encoded."""
+        """Refuse fields that contradict each other; called when each for itself has been found sound."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in masked(self).items())})"
@@ -81,11 +80,75 @@ def _snapshots(request_type: type[msgspec.Struct]) -> tuple[tuple[str, Callable[
     return tuple((field.name, field.format.snapshot) for field in fields if field.format.snapshot is not None)
 
 
+class Prepared(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True):
+    """A request after all rules of the API, ready to be sent: bytes, and what its outcome is judged by."""
+
+    path: str
+    body: bytes
+    reply: Reply[Any]
+    safety: Safety
+    send_by: float | None = None
+    authenticated: bool = True
+
+    def __repr__(self) -> str:
+        return f"Prepared({self.path}, {len(self.body)} bytes)"
+
+    def __rich_repr__(self) -> Any:
+        yield self.path
+        yield f"{len(self.body)} bytes"
+
+
+class Progress(Protocol):
+    """What an attempt tells while it runs."""
+
+    @property
+    def left(self) -> bool:
+        """Whether the first byte may have left."""
+        ...
+
+
+class Flight:
+    """One call on its way, watched by whoever started it: how far it got, what must happen before its first byte."""
+
+    arms: bool = False
+    """Whether :meth:`arm` has anything to do."""
+
+    progress: Progress | None = None
+
+    @property
+    def left(self) -> bool:
+        """Whether a byte of the call may have left."""
+        return self.progress is not None and self.progress.left
+
+    async def arm(self) -> None:
+        """Make durable that the call may leave from now on; awaited before the first byte, again after a withdrawal."""
+
+    def withdraw(self) -> None:
+        """Take that back: the attempt surely did not happen, and the next one has to wait."""
+
+
 class Caller(Protocol):
     """Whoever can perform a call."""
 
+    @property
+    def rules(self) -> Rules:
+        """What the text formats need to know of the server."""
+        ...
+
     async def call(self, endpoint: Endpoint[..., R], request: Request[R]) -> R:
         """Perform ``request`` and return its reply, or raise one of our errors."""
+        ...
+
+    async def login(self) -> None:
+        """Log in now, unless that was done before."""
+        ...
+
+    def prepare(self, request: Request[Any]) -> Prepared[Any]:
+        """Apply all rules of the API to ``request``; raise :class:`InvalidRequest` naming the field."""
+        ...
+
+    async def perform(self, prepared: Prepared[R], flight: Flight, *, wait: float | None) -> R:
+        """Send what was prepared; ``wait`` bounds, in seconds, every wait before the first byte."""
         ...
 
 
@@ -145,8 +208,20 @@ class Endpoint(Generic[P, R]):
 
     def encode(self, request: Request[R], rules: Rules) -> bytes:
         """Return the form body, after all rules of the API; raise :class:`InvalidRequest` naming the field."""
+        body = self.codec.encode(request, rules)
         request.check()
-        return self.codec.encode(request, rules)
+        return body
+
+    def prepare(self, request: Request[R], rules: Rules) -> Prepared[R]:
+        """Return ``request`` encoded, with all that its delivery needs to know."""
+        return Prepared(
+            path=self.path,
+            body=self.encode(request, rules),
+            reply=self.reply,
+            safety=self.safety,
+            send_by=self.send_by(request),
+            authenticated=self.authenticated,
+        )
 
     def __set_name__(self, group: type[EndpointGroup], name: str) -> None:
         # A real function, so that help() and completion show the fields.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Secret", "ServerProfile", "Settings", "read_environment"]
 
 ROOT = "/Integra/resources/"
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 
 
@@ -110,7 +110,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def origin_of(url: str) -> str:
     """Return scheme, host and port of ``url``; refuse what is not a plain server address."""
-    parts = urlsplit(url.strip())
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:  # its own text may quote the address, and so a password in it
+        raise SettingsError("the server address cannot be read; write it as https://acme.ucontactcloud.com") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(
             "the server address must start with https:// (or http://), such as https://acme.ucontactcloud.com"
@@ -122,13 +125,15 @@ def origin_of(url: str) -> str:
     if not _HOST.fullmatch(parts.netloc):
         raise SettingsError("the server address holds characters that no host name has")
     try:
-        _ = parts.port
+        port_is_wrong = parts.port == 0 or parts.netloc.endswith(":")
     except ValueError:
-        raise SettingsError("the port of the server address is not a number from 1 to 65535") from None
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not parts.hostname.startswith("127."):
+        port_is_wrong = True
+    if port_is_wrong:
+        raise SettingsError("the port of the server address is not a number from 1 to 65535")
+    if parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname):
         warnings.warn(
             f"{parts.hostname} is addressed over http://: password, token and phone numbers travel in the clear",
-            stacklevel=4,
+            stacklevel=3,
         )
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -166,6 +171,8 @@ def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
     if "password" not in found and (file := source.get("UCONTACT_PASSWORD_FILE")):
         try:
             found["password"] = Path(file).read_text(encoding="utf-8").splitlines()[0]
-        except (OSError, UnicodeDecodeError, IndexError):
+        except (OSError, ValueError, IndexError):
             raise SettingsError(f"UCONTACT_PASSWORD_FILE: cannot read a password from {file}") from None
+        if not found["password"]:
+            raise SettingsError(f"UCONTACT_PASSWORD_FILE: the first line of {file} is empty; write the password there")
     return found

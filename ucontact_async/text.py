@@ -44,7 +44,9 @@ T = TypeVar("T")
 # Line breaks in every disguise, NUL, other control characters and lone surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SEPARATOR = re.compile("[:=;\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _DIAL = re.compile(r"[0-9*#+-]{2,24}")
+_LAST_DIGITS = re.compile(r"(?:\d\D*){1,4}\Z")
 _NAME = re.compile(r"[\w .<>@+-]{1,80}")
 _CAMPAIGN = re.compile(r"[\w .-]{1,78}(?:<-|->)")
 _TIMESTAMP = re.compile(
@@ -64,8 +66,12 @@ class Rules:
 
 
 def mask_phone(number: str) -> str:
-    """Return ``number`` with its last four characters hidden: ``098344484`` becomes ``09834****``."""
-    return number[:-4] + "****" if len(number) > 4 else "****"
+    """Return ``number`` with its last four digits hidden: ``098344484`` becomes ``09834****``."""
+    if len(number) <= 4:
+        return "****"
+    digits = _LAST_DIGITS.search(number)
+    cut = len(number) - 4 if digits is None else min(digits.start(), len(number) - 4)
+    return number[:cut] + "*" * (len(number) - cut)
 
 
 def printable(text: str, limit: int = 64) -> str:
@@ -73,6 +79,11 @@ def printable(text: str, limit: int = 64) -> str:
     cut = text[:limit]
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in cut)
     return shown + ("..." if len(text) > limit else "")
+
+
+def _shown(name: str) -> str:
+    """Quote a name for an error; what has no letter may be a telephone number in the wrong column."""
+    return repr(printable(name)) if any(character.isalpha() for character in name) else repr(mask_phone(name))
 
 
 class TextFormat(Generic[T]):
@@ -141,8 +152,8 @@ class Hidden(TextFormat[str]):
     """A secret: any text, sent as it is, never shown."""
 
     def encode(self, value: str, field: str, rules: Rules) -> str:
-        if not isinstance(value, str):
-            raise TypeError
+        if _SURROGATE.search(value):  # yarl would leave it out without a word
+            raise InvalidRequest(field, "holds half a character (a lone surrogate); read it as UTF-8")
         return value
 
     def decode(self, text: Any, rules: Rules) -> str:
@@ -168,9 +179,9 @@ class Name(TextFormat[str]):
     """The name of an agent, a list or a context: letters, digits, blank and ``. < > - _ @ +``; may be empty."""
 
     def encode(self, value: str, field: str, rules: Rules) -> str:
-        if value and not _NAME.fullmatch(value):
+        if value != "" and not _NAME.fullmatch(value):
             raise InvalidRequest(
-                field, f"{printable(value)!r} is not a name (up to 80 letters, digits, blanks and . < > - _ @ +)"
+                field, f"{_shown(value)} is not a name (up to 80 letters, digits, blanks and . < > - _ @ +)"
             )
         return value
 
@@ -216,12 +227,10 @@ class Campaign(TextFormat[str]):
         if not value:
             raise InvalidRequest(field, "is empty; give the campaign with its arrow, such as 'Ventas->'")
         if not _NAME.fullmatch(value):
-            raise InvalidRequest(field, f"{printable(value)!r} holds characters that no campaign name has")
+            raise InvalidRequest(field, f"{_shown(value)} holds characters that no campaign name has")
         if self._arrow and rules.campaign_arrows:
             raise InvalidRequest(
-                field,
-                f"{printable(value)!r} lacks its arrow; write {printable(value)}-> (outbound) "
-                f"or {printable(value)}<- (inbound)",
+                field, f"{_shown(value)} lacks its arrow; end it in -> (outbound) or <- (inbound), such as 'Ventas->'"
             )
         return value
 
@@ -244,6 +253,8 @@ class Pairs(TextFormat[Mapping[str, str]]):
         for name, item in value.items():
             if not name or _SEPARATOR.search(name):
                 raise InvalidRequest(f"{field}.{printable(name)}", "a name is not empty and has no : = ; or line break")
+            if not isinstance(item, str):
+                raise InvalidRequest(f"{field}.{printable(name)}", f"expected text, got {type(item).__name__}")
             if _SEPARATOR.search(item):
                 raise InvalidRequest(
                     f"{field}.{printable(name)}",
@@ -271,7 +282,8 @@ class PhoneList(TextFormat[Sequence[str]]):
     @staticmethod
     def snapshot(value: Any, field: str) -> Sequence[str]:
         # A str is a sequence too: "099" would go out as the three numbers 0, 9 and 9.
-        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        # A set has another order in every process, and so the row another key: a resumed run would send it again.
+        if isinstance(value, str | bytes | Mapping | set | frozenset) or not isinstance(value, Iterable):
             raise InvalidRequest(field, f"expected a list of numbers as text, got {type(value).__name__}")
         return tuple(value)
 
@@ -287,7 +299,7 @@ class PhoneList(TextFormat[Sequence[str]]):
 
     def mask(self, value: Sequence[str]) -> Sequence[str]:
         # Distinct numbers may look alike once masked; the index keeps them apart for the rule above.
-        return tuple(f"{mask_phone(number)}{index}" for index, number in enumerate(value, 1))
+        return tuple(mask_phone(number)[: -len(str(index))] + str(index) for index, number in enumerate(value, 1))
 
 
 class Timestamp(TextFormat["datetime | None"]):
@@ -305,10 +317,13 @@ class Timestamp(TextFormat["datetime | None"]):
             raise InvalidRequest(field, "is missing; give a date and time")
         if not isinstance(value, datetime):
             raise TypeError
-        return format_timestamp(value, field, rules.zone)
+        try:
+            return format_timestamp(value, field, rules.zone)
+        except (ValueError, OverflowError):
+            raise InvalidRequest(field, "is not a date that can be written in the server's time zone") from None
 
     def decode(self, text: Any, rules: Rules) -> datetime | None:
-        if text is None or text == "":
+        if self._optional and (text is None or text == ""):
             return None
         moment = parse_timestamp(_text(text))
         if moment is None:
@@ -322,16 +337,13 @@ def format_timestamp(value: datetime, field: str, zone: tzinfo | None) -> str:
     """Write ``value`` in the server's ``zone``; refuse a local time that does not exist or happens twice."""
     if zone is None:
         raise InvalidRequest(field, "the server's time zone is not known; set timezone= (or UCONTACT_TIMEZONE)")
-    if value.tzinfo is None:
-        local = value.replace(tzinfo=zone)
-        if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != value.replace(fold=0):
-            raise InvalidRequest(field, f"{value:%Y-%m-%d %H:%M:%S} does not exist in {zone}: the clock skips it")
-    else:
-        local = value.astimezone(zone)
+    local = value.replace(tzinfo=zone) if value.tzinfo is None else value.astimezone(zone)
+    # Only in a skipped or a repeated hour does the fold change the offset.
     if local.utcoffset() != local.replace(fold=1 - local.fold).utcoffset():
-        raise InvalidRequest(
-            field, f"{local:%Y-%m-%d %H:%M:%S} happens twice in {zone}: the clock is set back; choose another time"
-        )
+        shown = f"{local:%Y-%m-%d %H:%M:%S}"
+        if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None):
+            raise InvalidRequest(field, f"{shown} does not exist in {zone}: the clock skips it; choose another time")
+        raise InvalidRequest(field, f"{shown} happens twice in {zone}: the clock is set back; choose another time")
     # isoformat pads years below 1000, strftime does not everywhere.
     return local.replace(tzinfo=None, microsecond=0).isoformat(" ")
 

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -55,6 +55,14 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
     weak: bool = False
 
+    def __repr__(self) -> str:
+        # The body may hold a token, or what a customer said.
+        return f"Answer({self.status}, {len(self.body)} bytes)"
+
+    def __rich_repr__(self) -> Any:
+        yield self.status
+        yield f"{len(self.body)} bytes"
+
 
 class Field(msgspec.Struct, frozen=True):
     """One field of a request: our name, its name on the wire, how its value is written."""
@@ -82,7 +90,14 @@ def fields_of(request_type: type[msgspec.Struct]) -> tuple[Field, ...]:
 
 def masked(request: msgspec.Struct) -> dict[str, Any]:
     """Return the fields of ``request`` by our names, numbers and personal data hidden."""
-    return {field.name: field.format.mask(getattr(request, field.name)) for field in fields_of(type(request))}
+    return {field.name: _mask(field, getattr(request, field.name)) for field in fields_of(type(request))}
+
+
+def _mask(field: Field, value: Any) -> Any:
+    try:
+        return field.format.mask(value)
+    except (TypeError, AttributeError):  # a value of the wrong type: not refused before it is encoded, but shown
+        return "***"
 
 
 def encode_form(form: Mapping[str, str]) -> bytes:
@@ -129,7 +144,7 @@ class FormCodec:
             values = msgspec.json.decode(form[self.argument].encode("utf-8", "surrogateescape"))
         except KeyError:
             raise ValueError(f"no field {self.argument}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise ValueError(f"{self.argument} is not JSON") from None
         if not isinstance(values, dict):
             raise ValueError(f"{self.argument} is not a JSON object")
@@ -152,6 +167,13 @@ class Reply(Generic[R]):
 
     limit = COMMAND_LIMIT
     """The largest body that is read, in bytes."""
+
+    DONE: ClassVar[Reply[None]]
+    """``1`` for done, ``0`` for refused."""
+    TEXT: ClassVar[Reply[str]]
+    """Any text; ``0`` is a refusal."""
+    JSON: ClassVar[Reply[Any]]
+    """Any JSON value; the number 0 is a refusal."""
 
     def decode(self, body: bytes) -> R:
         """Return the value; raise :class:`Rejected` for the documented refusal, ``ValueError`` for anything else."""
@@ -211,6 +233,9 @@ class Json(Reply[Any]):
 DONE = Done()
 TEXT = Text()
 JSON = Json()
+Reply.DONE = DONE
+Reply.TEXT = TEXT
+Reply.JSON = JSON
 
 
 def read_answer(answer: Answer, reply: Reply[R], profile: ServerProfile) -> R:
@@ -277,12 +302,19 @@ def _until(date: str) -> float:
 
 
 def _header(answer: Answer, name: str) -> str | None:
+    # aiohttp's own mapping ignores case already; a plain one, as tests and the emulator use it, does not.
     value = answer.headers.get(name)
-    return value if value is not None else answer.headers.get(name.lower())
+    if value is not None:
+        return value
+    return next((value for other, value in answer.headers.items() if other.lower() == name.lower()), None)
 
 
 def _is_login(location: str | None, profile: ServerProfile) -> bool:
     if not location:
         return False
-    last = urlsplit(location).path.rstrip("/").rpartition("/")[2]
-    return last.partition(".")[0].lower() == profile.login_page.lower()
+    try:
+        last = urlsplit(location).path.rstrip("/").rpartition("/")[2]
+    except ValueError:
+        return False
+    # A servlet container puts the session behind a semicolon: /login;jsessionid=...
+    return last.partition(";")[0].partition(".")[0].lower() == profile.login_page.lower()

@@ -79,7 +79,9 @@ class Respool(Request[None], frozen=True, kw_only=True):
         """
         call = _open_cti(cti)
         dialled = _cti_text(call, "destination")
-        known = PHONE_LIST.decode(_cti_text(call, "alternatives"), _PRESENT)
+        # The server leaves out what is null (protocol.md 0.11); it is only missed where a number is looked for in it.
+        absent = None if destination is None else ""
+        known = PHONE_LIST.decode(_cti_text(call, "alternatives", default=absent), _PRESENT)
         if destination == dialled:
             raise InvalidRequest("destination", "is already on the spool; give an alternative number")
         following = destination or next((number for number in known if number != dialled), None)
@@ -112,7 +114,7 @@ def _open_cti(cti: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(cti, str | bytes):
         try:
             cti = msgspec.json.decode(cti)
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             raise InvalidRequest("cti", "is not the JSON text of a call object") from None
     if not isinstance(cti, Mapping):
         raise InvalidRequest("cti", "is not a call object but " + type(cti).__name__)

@@ -17,7 +17,8 @@ from ..wire import Reply
 
 __all__ = ["EndSession", "GetUserToken", "Session", "UserLogin"]
 
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/:-]+=*")
+# base64 of "user:uuid" (1.3), so never a short word such as OK or maintenance; at least as long as an uuid.
+_TOKEN = re.compile(r"[A-Za-z0-9+/_-]{16,4096}={0,2}")
 
 
 class LoginReply(Reply[str]):

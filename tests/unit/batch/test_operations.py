@@ -1,0 +1,315 @@
+"""Rows to requests: the table is walked, cells are read, and errors speak the user's column names."""
+
+import inspect
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ucontact_async.api import endpoint_of
+from ucontact_async.api.dialers import DialerTask, RemoveContact, Respool, ScheduledCall
+from ucontact_async.batch.columns import COLUMNS
+from ucontact_async.batch.operations import IDENTITY, OPERATIONS, identity_of, plan
+from ucontact_async.batch.sources import CsvSource, Row
+from ucontact_async.errors import InvalidRequest, SettingsError
+from ucontact_async.text import Rules
+
+SANTIAGO = ZoneInfo("America/Santiago")
+RULES = Rules(SANTIAGO)
+CELLS = {
+    "campaign": "Ventas->",
+    "destination": "090000001",
+    "calldate": "2027-03-01 10:00",
+    "dialerbase": "lista",
+    "contact": "7",
+}
+
+
+def request_of(operation, cells, *, campaign=None, mapping=None):
+    return plan(cells, OPERATIONS[operation], campaign=campaign, mapping=mapping).request(Row(17, dict(cells)))
+
+
+def refusal_of(operation, cells, **options):
+    with pytest.raises(InvalidRequest) as caught:
+        request_of(operation, cells, **options)
+    return caught.value
+
+
+def cells_of(operation, **more):
+    return {name: CELLS[name] for name in OPERATIONS[operation].required} | more
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+def test_every_operation_is_whole(operation):
+    """Every operation builds a request that its endpoint can encode, of columns that are all described."""
+    assert OPERATIONS[operation.name] is operation
+    assert operation.help
+    names = {*operation.required, *operation.optional}
+    assert names <= COLUMNS.keys()
+    assert {"campaign", "destination"} <= set(operation.required)
+    assert "data" in inspect.signature(operation.build).parameters
+    request = request_of(operation.name, cells_of(operation.name) | {"data.id": "7"})
+    assert type(request) in IDENTITY
+    assert request.data == {"id": "7"}
+    assert endpoint_of(request).encode(request, RULES)
+
+
+def test_every_column_is_used():
+    """Every column that is described belongs to an operation."""
+    used = {name for operation in OPERATIONS.values() for name in (*operation.required, *operation.optional)}
+    assert used == COLUMNS.keys()
+
+
+def test_a_row_becomes_a_scheduled_call():
+    """Cells lose the blanks around them, empty ones take the default, every data column becomes a pair."""
+    cells = cells_of("schedule", alternatives=" 090000002 : 090000003:", agentphone=" ")
+    cells |= {"data.id": " 7 ", "DATA. Name ": "Ñandú", "data.none": "  "}
+    assert request_of("schedule", cells) == ScheduledCall(
+        campaign="Ventas->",
+        destination="090000001",
+        calldate=datetime(2027, 3, 1, 10),  # noqa: DTZ001  the server's local time
+        alternatives=("090000002", "090000003"),
+        data={"id": "7", "Name": "Ñandú"},
+    )
+
+
+def test_a_row_becomes_a_respool():
+    """Whole numbers are read as numbers."""
+    request = request_of("respool", cells_of("respool", priority="10", retries="2"))
+    expected = Respool(
+        campaign="Ventas->", destination="090000001", dialerbase="lista", contact=7, priority=10, retries=2
+    )
+    assert request == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "bulk", "automatic"),
+    [("priority", False, True), ("scheduled", True, False), ("dialer", True, True), ("now", False, False)],
+)
+def test_the_modes_of_a_task(mode, bulk, automatic):
+    """Each mode sets the two switches that the vendor's page gives for it."""
+    request = request_of(f"task-{mode}", cells_of(f"task-{mode}", source="web"))
+    assert isinstance(request, DialerTask)
+    assert (request.bulk, request.automatic, request.source) == (bulk, automatic, "web")
+
+
+@pytest.mark.parametrize(("agent", "phone", "sent"), [("Ana", "", "Ana"), ("", "1001", "1001"), ("", "", "")])
+def test_a_task_for_an_agent_or_an_extension(agent, phone, sent):
+    """An agent's user name or extension goes out as the agent; neither is any agent."""
+    assert request_of("task-dialer", cells_of("task-dialer", agent=agent, agentphone=phone)).agent == sent
+
+
+def test_a_task_for_both_is_refused():
+    """A row that names an agent and an extension is refused under the user's name of the column."""
+    cells = cells_of("task-dialer", Agente="Ana", agentphone="1001")
+    error = refusal_of("task-dialer", cells, mapping={"agent": "Agente"})
+    assert (error.field, "keep one" in error.reason) == ("Agente", True)
+
+
+def test_an_extension_that_is_none_names_its_column():
+    """The extension's rule, which knows another name, is told under the user's."""
+    cells = cells_of("task-dialer", interno="x")
+    assert refusal_of("task-dialer", cells, mapping={"agentphone": "interno"}).field == "interno"
+    settled = plan(cells, OPERATIONS["task-dialer"], mapping={"agentphone": "interno"})
+    assert settled.column_of("agent") == "interno"
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "reason"),
+    [
+        ("calldate", "31/12/2027 10:00", "'00/00/0000 00:00' (0 for any digit) is not YYYY-MM-DD HH:MM[:SS]"),
+        ("calldate", "2027-02-30 10:00", "not a real date"),
+        ("calldate", "", "is empty"),
+        ("destination", "  ", "is empty"),
+        ("destination", "9,8344484E+07", "spreadsheet"),
+        ("destination", "9.8344484e7", "spreadsheet"),
+        ("destination", "98344484.0", "spreadsheet"),
+        ("destination", "98344484E7", "spreadsheet"),
+        ("alternatives", "090000002:98344484,00", "spreadsheet"),
+        ("agentphone", "1001.0", "spreadsheet"),
+    ],
+)
+def test_a_bad_cell_names_the_users_column(column, text, reason):
+    """A cell that cannot be read is refused under the name the file gives its column, without its digits."""
+    cells = cells_of("schedule", alternatives="", agentphone="")
+    cells[column] = text
+    theirs = {f"Su {name}": cell for name, cell in cells.items()}
+    error = refusal_of("schedule", theirs, mapping={name: f"Su {name}" for name in cells})
+    assert error.field == f"Su {column}"
+    assert reason in error.reason
+    assert not any(part in error.reason for part in ("98344484", "2027", "8344"))
+
+
+@pytest.mark.parametrize("text", ["x", "1.0", "-1", "٣", "1e3", "9" * 5000])
+@pytest.mark.parametrize("column", ["contact", "priority", "retries"])
+def test_a_number_is_whole_and_decimal(column, text):
+    """A contact, a priority and a number of retries are digits, nothing else."""
+    error = refusal_of("respool", cells_of("respool") | {column: text})
+    assert (error.field, error.reason) == (column, "is not a whole number in digits")
+
+
+def test_a_row_with_a_problem_is_invalid():
+    """What the source could not read is refused with the source's words."""
+    settled = plan(CELLS, OPERATIONS["schedule"])
+    with pytest.raises(InvalidRequest, match="row: has 9 cells"):
+        settled.request(Row(3, {"campaign": "x"}, "has 9 cells, the header names 8"))
+
+
+def test_columns_are_known_in_any_case():
+    """Our names are found whatever their case and the blanks around them."""
+    cells = {" Campaign": "Ventas->", "DESTINATION ": "090000001", "CallDate": "2027-03-01T10:00Z"}
+    assert request_of("schedule", cells).calldate == datetime(2027, 3, 1, 10, tzinfo=UTC)
+
+
+def test_ignored_columns_are_told():
+    """What nothing is made of is listed, but for the columns that a report adds."""
+    columns = [*CELLS, "Apellido", "row", "Outcome", "reason"]
+    assert plan(columns, OPERATIONS["schedule"]).ignored == ("dialerbase", "contact", "Apellido")
+    assert plan(columns, OPERATIONS["respool"]).ignored == ("calldate", "Apellido")
+
+
+def test_a_mapping_wins_over_a_name():
+    """A mapped column stands for ours, even where the file has one of our name; one may serve twice."""
+    cells = cells_of("schedule", Tel="090000009")
+    mapping = {"destination": " tel", "data.tel": "Tel"}
+    settled = plan(cells, OPERATIONS["schedule"], mapping=mapping)
+    assert settled.ignored == ("destination",)
+    assert settled.request(Row(2, cells)).destination == "090000009"
+    assert settled.request(Row(2, cells)).data == {"tel": "090000009"}
+    assert (settled.column_of("destination"), settled.column_of("data.tel")) == ("Tel", "Tel")
+
+
+def test_a_column_mapped_away_loses_its_own_meaning():
+    """A file's ``agent`` that is mapped to the destination is not the agent as well."""
+    cells = {"campaign": "Ventas->", "agent": "090000001"}
+    request = request_of("task-now", cells, mapping={"destination": "agent"})
+    assert (request.destination, request.agent) == ("090000001", "")
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "complaint"),
+    [
+        ("campaign calldate Teléfono", {}, "if 'Teléfono' is meant, add --map destination='Teléfono'"),
+        ("campaign calldate Destinatario", {}, "if 'Destinatario' is meant, add --map destination="),
+        (
+            "campaign calldate Zona",
+            {},
+            "no column destination but campaign, calldate, Zona; add --map destination=COLUMN",
+        ),
+        ("destination calldate Zona", {}, "no column campaign .* or give --campaign"),
+        ("destination calldate", {"campaign": " "}, "--campaign is empty"),
+        ("campaign destination calldate Destination", {}, "'destination' and 'Destination' both mean destination"),
+        ("campaign destination calldate data.x Data.x", {}, "'data.x' and 'Data.x' both mean data.x"),
+        ("campaign destination calldate data.", {}, "column data.: a name is not empty"),
+        ("campaign destination calldate data.a=b", {}, "column data.a=b: a name"),
+        ("campaign destination calldate", {"mapping": {"destinaton": "x"}}, "did you mean destination"),
+        ("campaign destination calldate", {"mapping": {"priority": "x"}}, "schedule has no column 'priority'"),
+        ("campaign destination calldate", {"mapping": {"agentphone": "x"}}, "the file has no column 'x' but campaign,"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused_at_once(columns, options, complaint):
+    """What is wrong with the columns is told before the first row, with what to write instead."""
+    with pytest.raises(SettingsError, match=complaint):
+        plan(columns.split(), OPERATIONS["schedule"], **options)
+
+
+def test_a_common_campaign_fills_what_is_empty():
+    """``--campaign`` serves rows without one and rows that say the same."""
+    cells = cells_of("schedule")
+    for own in ("", " ", "Ventas->"):
+        assert request_of("schedule", cells | {"campaign": own}, campaign="Ventas->").campaign == "Ventas->"
+    del cells["campaign"]
+    assert request_of("schedule", cells, campaign=" Ventas-> ").campaign == "Ventas->"
+    assert plan(cells, OPERATIONS["schedule"], campaign="Ventas->").column_of("campaign") == "--campaign"
+
+
+def test_another_campaign_is_a_contradiction():
+    """A row that names another campaign stops the run, even where another of its cells is wrong too."""
+    cells = {"destination": "", "calldate": "x", "Cola": "Cobros->"}
+    with pytest.raises(SettingsError, match="row 17: column Cola says 'Cobros->', --campaign says 'Ventas->'"):
+        request_of("schedule", cells, campaign="Ventas->", mapping={"campaign": "Cola"})
+    with pytest.raises(SettingsError, match=r"says '09000\*\*\*\*'"):
+        request_of("schedule", cells | {"Cola": "090000001"}, campaign="Ventas->", mapping={"campaign": "Cola"})
+
+
+def test_the_encoders_errors_can_be_told_in_the_users_words():
+    """A field that the encoder refuses is found under the user's name."""
+    cells = cells_of("schedule", **{"Data.nota": "a=b"})
+    settled = plan(cells, OPERATIONS["schedule"])
+    with pytest.raises(InvalidRequest) as caught:
+        endpoint_of(request := settled.request(Row(2, cells))).encode(request, RULES)
+    assert settled.column_of(caught.value.field) == "Data.nota"
+    assert settled.column_of("alternatives") == "alternatives"
+
+
+def call(**fields):
+    return ScheduledCall(**{"campaign": "Ventas->", "destination": "090000001", "calldate": NOON} | fields)
+
+
+NOON = datetime(2027, 3, 1, 15, tzinfo=UTC)
+
+
+def test_the_same_call_has_one_identity():
+    """What the customer notices counts: campaign, number and moment, not the form's data or a dash."""
+    same = identity_of(call(), b"")
+    assert same == identity_of(call(data={"id": "7"}, alternatives=["090000002"]), b"other")
+    assert same == identity_of(call(destination="0900-00001", calldate=NOON.astimezone(SANTIAGO)), b"")
+    assert same == identity_of(call(calldate=NOON + timedelta(microseconds=5)), b"")
+    for other in ({"campaign": "Cobros->"}, {"destination": "090000002"}, {"calldate": NOON + timedelta(seconds=1)}):
+        assert identity_of(call(**other), b"") != same
+
+
+def test_the_identity_follows_the_servers_clock():
+    """With the server's zone, a time with an offset and the same local time without one are the same call."""
+    local = NOON.astimezone(SANTIAGO).replace(tzinfo=None)
+    assert identity_of(call(), b"", SANTIAGO) == identity_of(call(calldate=local), b"", SANTIAGO)
+    assert identity_of(call(), b"") != identity_of(call(calldate=local), b"")
+
+
+def test_the_identity_of_other_requests():
+    """A respool is one of a contact, a task without a time one of a number; any other request is all it sends."""
+    spool = {"campaign": "Ventas->", "destination": "090000001", "dialerbase": "lista"}
+    assert identity_of(Respool(contact=1, **spool), b"") != identity_of(Respool(contact=2, **spool), b"")
+    task = {"campaign": "Ventas->", "destination": "090000001"}
+    assert identity_of(DialerTask.urgent(**task), b"") == identity_of(DialerTask.urgent(**task, data={"a": "b"}), b"")
+    assert identity_of(RemoveContact(**task), b"a") != identity_of(RemoveContact(**task), b"b")
+    assert identity_of(RemoveContact(**task), b"a") == identity_of(RemoveContact(**task), b"a")
+
+
+@given(st.text("0123456789*#+", min_size=2, max_size=24))
+def test_an_identity_fits_into_the_journal(number):
+    """An identity is a signed number of 64 bits."""
+    assert -(2**63) <= identity_of(call(destination=number), b"") < 2**63
+
+
+def test_the_contacts_of_the_demo_are_what_they_are_said_to_be():
+    """A thousand made-up rows: one time that Santiago's clock skips, two duplicates, three bad numbers."""
+    source = CsvSource(files("ucontact_async") / "cli" / "contacts.csv")
+    assert source.describe() == "contacts.csv: UTF-8 with BOM, columns separated by ';'"
+    settled = plan(source.columns, OPERATIONS["schedule"], campaign="Ventas->")
+    assert settled.ignored == ()
+    refused, seen, lines = [], Counter(), Counter()
+    for row in source:
+        lines[tuple(row.fields.values())] += 1
+        try:
+            request = settled.request(row)
+            body = endpoint_of(request).encode(request, RULES)
+        except InvalidRequest as error:
+            refused.append((settled.column_of(error.field), row.fields["calldate"], error.reason))
+        else:
+            seen[identity_of(request, body, SANTIAGO)] += 1
+            assert request.calldate.year == 2027
+            assert request.destination.startswith("0900")
+            assert all(number.startswith("0901") for number in request.alternatives)
+    assert lines.total() == 1000
+    assert sorted(lines.values())[-3:] == [1, 2, 2]
+    assert sorted(seen.values())[-3:] == [1, 2, 2]
+    assert Counter(column for column, _, _ in refused) == {"destination": 3, "calldate": 1}
+    assert next((moment, "does not exist" in why) for column, moment, why in refused if column == "calldate") == (
+        "2027-09-05 00:30",
+        True,
+    )

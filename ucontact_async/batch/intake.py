@@ -1,0 +1,282 @@
+"""From the input to what is left to do: rows checked, encoded and held against the journal, a block at a time.
+
+The only place where input is read and validated. It sends nothing and does not know what becomes of a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any, Literal, Protocol
+
+import anyio
+import msgspec
+
+from ..endpoint import Caller, Prepared, Request
+from ..errors import InvalidRequest, OutcomeUnknown, ReplyLost
+from .journal import Entry, Journal, Recalled
+from .operations import identity_of
+from .outcome import REFUSED, RESENT, Outcome, Status
+from .sources import Row
+
+__all__ = ["Intake", "IntakeOptions", "Job", "Planner"]
+
+# How many rows one question to the journal covers; also how far the input is read ahead.
+BLOCK = 256
+
+
+class Planner(Protocol):
+    """Makes requests of rows, and names their columns."""
+
+    def request(self, row: Row) -> Request[Any]:
+        """Return the request of ``row``, or raise :class:`InvalidRequest`."""
+        ...
+
+    def column_of(self, field: str) -> str:
+        """Return the user's name for one of our fields."""
+        ...
+
+
+class IntakeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides whether a row is sent; see :meth:`UContact.stream`."""
+
+    on_duplicate: Literal["refuse", "skip", "allow"] = "refuse"
+    retry_refused: bool = False
+    allow_past: bool = False
+    dry_run: bool = False
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A row that is to be sent."""
+
+    index: int
+    row: Row | None
+    request: Request[Any]
+    prepared: Prepared[Any]
+    entry: Entry
+    id: int = 0
+    key: str = ""
+
+
+class Intake:
+    """Hands out jobs, and settles at once what needs no sending."""
+
+    def __init__(
+        self,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        caller: Caller,
+        journal: Journal,
+        options: IntakeOptions,
+        planner: Planner | None,
+        emit: Callable[[list[Outcome]], None],
+        room: Callable[[], Awaitable[None]],
+    ) -> None:
+        """``emit`` gets outcomes that need no journal; ``room`` returns once the consumer has taken enough of them."""
+        self._source = _Source(items)
+        self._caller = caller
+        self._journal = journal
+        self._options = options
+        self._planner = planner
+        self._emit = emit
+        self._room = room
+        self._jobs: deque[Job] = deque()
+        self._reading = asyncio.Lock()
+        self._index = 0
+        self._ended = False
+        self._stopped = False
+
+    async def next(self) -> Job | None:
+        """Return the next job, or ``None`` at the end of the input."""
+        while not self._jobs:
+            async with self._reading:
+                if self._jobs:
+                    continue
+                if self._ended or self._stopped:
+                    return None
+                await self._room()
+                await self._source.ready()
+                # What was read must be accounted for, also when the run is stopped meanwhile.
+                with anyio.CancelScope(shield=True):
+                    await self._read_block()
+        return self._jobs.popleft()
+
+    def stop(self) -> None:
+        """Read no more; rows that were read and that nobody has taken are settled as stopped."""
+        self._stopped = True
+        left, self._jobs = self._jobs, deque()
+        self._emit([stopped(job) for job in left])
+
+    async def aclose(self) -> None:
+        """Let go of the input."""
+        await self._source.aclose()
+
+    async def _read_block(self) -> None:
+        items = await self._source.block(BLOCK)
+        if not items:
+            self._ended = True
+            return
+        outcomes: list[Outcome] = []
+        jobs: list[Job] = []
+        for item in items:
+            planned = self._plan(item, self._index)
+            self._index += 1
+            if isinstance(planned, Job):
+                jobs.append(planned)
+            else:
+                outcomes.append(planned)
+        if outcomes:
+            self._emit(outcomes)
+        recalled = await self._journal.recall([job.entry for job in jobs])
+        for job, known in zip(jobs, recalled, strict=True):
+            self._decide(msgspec.structs.replace(job, id=known.id, key=known.key), known)
+
+    def _plan(self, item: Any, index: int) -> Job | Outcome:
+        row = item if isinstance(item, Row) else None
+        request: Request[Any] | None = None
+        try:
+            if row is not None and self._planner is not None:
+                request = self._planner.request(row)
+            elif isinstance(item, Request):
+                request = item
+            else:
+                raise TypeError(f"item {index} of the input is no request of ucontact_async but {type(item).__name__}")
+            prepared = self._caller.prepare(request)
+        except InvalidRequest as error:
+            return self._invalid(error, index, row, request)
+        content = blake2b(prepared.path.encode() + b"?" + prepared.body, digest_size=16).digest()
+        position = index if row is None else row.number
+        entry = Entry(content, identity_of(request, prepared.body, self._caller.rules.zone), position)
+        return Job(index, row, request, prepared, entry)
+
+    def _invalid(self, error: InvalidRequest, index: int, row: Row | None, request: Request[Any] | None) -> Outcome:
+        if request is not None and self._planner is not None:
+            error = InvalidRequest(self._planner.column_of(error.field), error.reason)
+        return Outcome(
+            index=index,
+            status=Status.SKIPPED,
+            request=request,
+            row=row,
+            error=error,
+            reason="invalid",
+            detail=str(error),
+        )
+
+    def _decide(self, job: Job, known: Recalled) -> None:
+        """Enqueue ``job``, or settle it for what is known of it."""
+        safety = job.prepared.safety
+        if known.status == "succeeded":
+            self._known(job, Status.SKIPPED, "done before", "an earlier run did it")
+        elif known.status == "unknown" and not safety.allows(_LOST):
+            self._known(
+                job,
+                Status.UNKNOWN,
+                known.reason or ReplyLost.__name__,
+                "an earlier run sent it and never learnt the outcome; it is not sent again",
+            )
+        elif known.status == "failed" and not self._again(known.reason):
+            self._known(job, Status.FAILED, known.reason, "the server refused it in an earlier run (--retry-refused)")
+        elif known.duplicate_of is not None and self._options.on_duplicate != "allow":
+            where = "row" if job.row is not None else "request"
+            self._skip(job, "duplicate", f"duplicate of {where} {known.duplicate_of}: the same call")
+        elif self._late(job.request):
+            self._skip(job, "late", "calldate has passed; say --allow-past (allow_past=True) to have it called at once")
+        elif self._options.dry_run:
+            self._skip(job, "dry run", "would be sent")
+        elif self._stopped:
+            self._emit([stopped(job)])
+        else:
+            self._jobs.append(job)
+
+    def _again(self, reason: str) -> bool:
+        return reason in RESENT or reason not in REFUSED or self._options.retry_refused
+
+    def _late(self, request: Request[Any]) -> bool:
+        moment = getattr(request, "calldate", None)
+        if moment is None or self._options.allow_past:
+            return False
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=self._caller.rules.zone)
+        return bool(moment < self._options.now())
+
+    def _known(self, job: Job, status: Status, reason: str, detail: str) -> None:
+        self._emit([outcome_of(job, status, reason=reason, detail=detail, earlier=True)])
+
+    def _skip(self, job: Job, reason: str, detail: str) -> None:
+        self._journal.settled(
+            job.id, "skipped", reason, 0, outcome_of(job, Status.SKIPPED, reason=reason, detail=detail)
+        )
+
+
+_LOST = OutcomeUnknown("sent and never settled", phase="sent")
+
+
+def outcome_of(job: Job, status: Status, *, reason: str, detail: str, earlier: bool = False) -> Outcome:
+    """Return the outcome of a job that was not sent in this run."""
+    return Outcome(
+        index=job.index,
+        status=status,
+        key=job.key,
+        request=job.request,
+        row=job.row,
+        reason=reason,
+        detail=detail,
+        earlier=earlier,
+    )
+
+
+def stopped(job: Job) -> Outcome:
+    """Return the outcome of a job that a stopped run left unsent."""
+    return outcome_of(job, Status.SKIPPED, reason="stopped", detail="the run was stopped before it was sent")
+
+
+class _Source:
+    """Any iterable, in blocks; an async one gives what is ready and never waits to fill a block."""
+
+    def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
+        self._async: AsyncIterator[Any] | None = None
+        self._sync: Iterator[Any] | None = None
+        self._upcoming: asyncio.Future[Any] | None = None
+        if isinstance(items, AsyncIterable):
+            self._async = aiter(items)
+        elif isinstance(items, Iterable):
+            self._sync = iter(items)
+        else:
+            raise TypeError(f"expected an iterable of requests, got {type(items).__name__}")
+
+    async def ready(self) -> None:
+        """Return once a block can be had without waiting."""
+        if self._async is not None:
+            if self._upcoming is None:
+                self._upcoming = asyncio.ensure_future(anext(self._async))
+            await asyncio.wait([self._upcoming])
+
+    async def block(self, size: int) -> list[Any]:
+        if self._sync is not None:
+            # The range first: the other way round zip would take one item more than it gives.
+            return [item for _, item in zip(range(size), self._sync, strict=False)]
+        assert self._async is not None
+        items: list[Any] = []
+        while len(items) < size and self._upcoming is not None and self._upcoming.done():
+            try:
+                items.append(self._upcoming.result())
+            except StopAsyncIteration:
+                self._upcoming = None
+                break
+            self._upcoming = asyncio.ensure_future(anext(self._async))
+            await asyncio.wait([self._upcoming], timeout=0)
+        return items
+
+    async def aclose(self) -> None:
+        if self._upcoming is not None:
+            self._upcoming.cancel()
+            await asyncio.wait([self._upcoming])
+        closing = getattr(self._async, "aclose", None) or getattr(self._sync, "close", None)
+        if closing is not None:
+            waiting = closing()
+            if waiting is not None:
+                await waiting

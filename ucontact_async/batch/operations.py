@@ -1,0 +1,262 @@
+"""The bulk operations as a table: which columns each takes, and how a row becomes its request.
+
+Adding an operation is adding a line to the table. This file knows neither files nor the API's rules of text, which are
+the encoder's, nor what becomes of a request.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from difflib import get_close_matches
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from ..api import endpoint_of
+from ..api.dialers import DialerTask, Respool, ScheduledCall
+from ..endpoint import Request
+from ..errors import InvalidRequest, SettingsError
+from ..text import CAMPAIGN, PAIRS, Rules, mask_phone, printable
+from .columns import COLUMNS, PAIR
+from .sources import Row
+
+__all__ = ["IDENTITY", "OPERATIONS", "Operation", "Plan", "identity_of", "plan"]
+
+# What the report adds to rows that are fed back in.
+_REPORTED = frozenset({"row", "outcome", "reason"})
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One bulk operation: its name, what it does, and what builds its request from keyword arguments."""
+
+    name: str
+    help: str
+    build: Callable[..., Request[None]]
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The columns that every row must fill."""
+        return tuple(name for name, needed in _parameters(self.build) if needed)
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The columns that may be absent or empty, beside ``data.NAME``."""
+        return tuple(name for name, needed in _parameters(self.build) if not needed)
+
+
+@functools.cache
+def _parameters(build: Callable[..., Request[None]]) -> tuple[tuple[str, bool], ...]:
+    parameters = inspect.signature(build).parameters.values()
+    return tuple((p.name, p.default is p.empty) for p in parameters if p.name != "data")
+
+
+def _insert(
+    *,
+    campaign: str,
+    destination: str,
+    alternatives: Sequence[str] = (),
+    agent: str = "",
+    agentphone: str = "",
+    data: Mapping[str, str] = {},
+    source: str = "source",
+) -> DialerTask:
+    if agent and agentphone:
+        raise InvalidRequest("agent", "is filled, and the agent's extension too; keep one of the two")
+    common: dict[str, Any] = {"campaign": campaign, "destination": destination, "alternatives": alternatives}
+    common |= {"data": data, "source": source}
+    return (
+        DialerTask.for_phone(phone=agentphone, **common) if agentphone else DialerTask.for_agent(agent=agent, **common)
+    )
+
+
+OPERATIONS: dict[str, Operation] = {
+    operation.name: operation
+    for operation in (
+        Operation("schedule", "have a dialer call each number at a date and time", ScheduledCall),
+        Operation("respool", "put contacts of a dialer's list back on the spool, now", Respool),
+        Operation("task-priority", "insert into the dialer with priority 1", DialerTask.urgent),
+        Operation(
+            "task-scheduled", "call at a date and time, inside or outside the dialer's hours", DialerTask.scheduled
+        ),
+        Operation("task-dialer", "insert into the dialer, for one agent or for any", _insert),
+        Operation("task-now", "call now, as a click-to-call does", DialerTask.now),
+    )
+}
+
+
+def plan(
+    columns: Iterable[str],
+    operation: Operation,
+    *,
+    campaign: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+) -> Plan:
+    """Settle how rows with ``columns`` become requests of ``operation``; raise :class:`SettingsError` if they cannot.
+
+    ``mapping`` gives the file's name for a column of ours; ``campaign`` fills an absent or empty campaign.
+    """
+    theirs = tuple(columns)
+    if campaign is not None and not (campaign := campaign.strip()):
+        raise SettingsError("--campaign is empty; give the campaign with its arrow, such as 'Ventas->'")
+    found = {_known(our, operation): _present(our, their, theirs) for our, their in (mapping or {}).items()}
+    mapped = {**found}
+    for column in theirs:
+        name = _ours(column, operation)
+        if name is None or name in mapped or column in mapped.values():
+            continue
+        if name in found:
+            raise SettingsError(f"the columns {found[name]!r} and {column!r} both mean {name}; rename one")
+        found[name] = column
+    for name in operation.required:
+        if name not in found and (name != "campaign" or campaign is None):
+            raise SettingsError(_missing(name, theirs))
+    used = set(found.values())
+    ignored = tuple(column for column in theirs if column not in used and column.casefold() not in _REPORTED)
+    return Plan(operation, found, campaign, ignored)
+
+
+def _ours(column: str, operation: Operation) -> str | None:
+    name = column.strip()
+    if name[: len(PAIR)].casefold() == PAIR:
+        return PAIR + name[len(PAIR) :].strip()
+    name = name.casefold()
+    return name if name in operation.required or name in operation.optional else None
+
+
+def _known(our: str, operation: Operation) -> str:
+    if (name := _ours(our, operation)) is not None:
+        return name
+    known = (*operation.required, *operation.optional)
+    near = get_close_matches(our.casefold(), known, 1)
+    hint = f"; did you mean {near[0]}?" if near else f" but {', '.join(known)} and data.NAME"
+    raise SettingsError(f"--map {our}=...: {operation.name} has no column {our!r}{hint}")
+
+
+def _present(our: str, their: str, theirs: Sequence[str]) -> str:
+    same = [column for column in theirs if column.strip().casefold() == their.strip().casefold()]
+    if not same:
+        raise SettingsError(f"--map {our}={their}: the file has no column {their!r} but {', '.join(theirs)}")
+    return their if their in same else same[0]
+
+
+def _missing(name: str, theirs: Sequence[str]) -> str:
+    like = (name, *COLUMNS[name].also)
+    near = next((column for column in theirs if get_close_matches(column.strip().casefold(), like, 1, 0.75)), None)
+    how = " or give --campaign" if name == "campaign" else ""
+    if near is not None:
+        return f"the file has no column {name}; if {near!r} is meant, add --map {name}={near!r}{how}"
+    return f"the file has no column {name} but {', '.join(theirs)}; add --map {name}=COLUMN{how}"
+
+
+class Plan:
+    """How the rows of one file become requests of one operation; made by :func:`plan`.
+
+    ``ignored`` are the columns of the file that nothing is made of.
+    """
+
+    def __init__(
+        self, operation: Operation, columns: Mapping[str, str], campaign: str | None, ignored: tuple[str, ...]
+    ) -> None:
+        self.operation = operation
+        self.ignored = ignored
+        self._columns = dict(columns)
+        self._campaign = campaign
+        self._build = operation.build
+        needed = {name for name in operation.required if name != "campaign" or campaign is None}
+        self._pairs = tuple((our[len(PAIR) :], their) for our, their in columns.items() if our.startswith(PAIR))
+        ours = {our: their for our, their in columns.items() if not our.startswith(PAIR)}
+        self._cells = tuple((our, their, COLUMNS[our].read, our in needed) for our, their in ours.items())
+        try:
+            PAIRS.encode({name: "" for name, _ in self._pairs}, "data", Rules())
+        except InvalidRequest as error:
+            raise SettingsError(f"column {error.field}: {error.reason}") from None
+
+    def request(self, row: Row) -> Request[Any]:
+        """Return the request that ``row`` asks for.
+
+        Raises :class:`InvalidRequest` naming the file's column, and :class:`SettingsError` where the row contradicts
+        ``--campaign``: that is a mistake about the whole file.
+        """
+        if row.problem is not None:
+            raise InvalidRequest("row", row.problem)
+        fields = row.fields
+        given: dict[str, Any] = {} if self._campaign is None else {"campaign": self._common_campaign(row)}
+        for our, their, read, needed in self._cells:
+            if text := fields[their].strip():
+                given[our] = text if read is None else read(text, their)
+            elif needed:
+                raise InvalidRequest(their, "is empty, and every row needs it")
+        if self._pairs:
+            given["data"] = {name: text for name, their in self._pairs if (text := fields[their].strip())}
+        try:
+            return self._build(**given)
+        except InvalidRequest as error:
+            raise InvalidRequest(self.column_of(error.field), error.reason) from None
+
+    def check(self, rows: Iterable[Row], rules: Rules) -> None:
+        """Raise :class:`SettingsError` for a ``--campaign`` that no campaign can have or that a row contradicts.
+
+        Both are mistakes about the whole file, to be found before its first row is sent.
+        """
+        if self._campaign is None:
+            return
+        try:
+            CAMPAIGN.encode(self._campaign, "--campaign", rules)
+        except InvalidRequest as error:
+            raise SettingsError(str(error)) from None
+        if "campaign" in self._columns:
+            for row in rows:
+                if row.problem is None:
+                    self._common_campaign(row)
+
+    def column_of(self, field: str) -> str:
+        """Return the file's name for ``field``, ours; what comes from no column keeps its name."""
+        if field == "campaign" and field not in self._columns:
+            return "--campaign"
+        # An extension travels in the field of the agent.
+        other = "agentphone" if field in {"agent", "phone"} else field
+        return self._columns.get(field) or self._columns.get(other, field)
+
+    def _common_campaign(self, row: Row) -> str | None:
+        column = self._columns.get("campaign")
+        if column is not None and (text := row.fields[column].strip()) not in {"", self._campaign}:
+            # A wrongly mapped column may hold telephone numbers.
+            shown = printable(text) if any(map(str.isalpha, text)) else mask_phone(text)
+            raise SettingsError(f"row {row.number}: column {column} says {shown!r}, --campaign says {self._campaign!r}")
+        return self._campaign
+
+
+IDENTITY: dict[type[Request[Any]], tuple[str, ...]] = {
+    ScheduledCall: ("campaign", "destination", "calldate"),
+    DialerTask: ("campaign", "destination", "calldate"),
+    Respool: ("campaign", "destination", "contact"),
+}
+"""The fields in which two requests for the same call agree; of other types, all that is sent counts."""
+
+
+def identity_of(request: Request[Any], body: bytes, zone: tzinfo | None = None) -> int:
+    """Return a signed 64-bit number that two requests for the same call share.
+
+    ``body`` is the encoded request. With the server's ``zone`` a moment counts as it is sent; without it, an aware one
+    counts as UTC and never equals a naive one. A ``-`` in a number is not dialled and does not count.
+    """
+    digest = blake2b(endpoint_of(request).path.encode(), digest_size=8)
+    names = IDENTITY.get(type(request))
+    if names is None:
+        digest.update(b"\0" + body)
+    else:
+        digest.update("".join(["\0" + _counted(name, getattr(request, name), zone) for name in names]).encode())
+    return int.from_bytes(digest.digest(), "big", signed=True)
+
+
+def _counted(name: str, value: object, zone: tzinfo | None) -> str:
+    if isinstance(value, datetime):
+        moment = value.replace(microsecond=0)
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC) if zone is None else moment.astimezone(zone).replace(tzinfo=None)
+        return moment.isoformat()
+    return str(value).replace("-", "") if name == "destination" else str(value)

@@ -1,0 +1,61 @@
+"""What became of one row: four statuses, and no fifth."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+from ..endpoint import Request
+from ..errors import OutcomeUnknown, UContactError
+from .sources import Row
+
+__all__ = ["Outcome", "Status", "status_of"]
+
+
+class Status(enum.StrEnum):
+    """``failed`` means surely not applied; ``unknown`` that it may have been; ``skipped`` that nothing was sent now."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one row.
+
+    ``index`` counts the input from 0; ``key`` names the row in the journal (empty where it was not valid);
+    ``request`` is ``None`` where none could be built. ``reason`` is a word for people and programs: ``invalid``,
+    ``duplicate``, ``late``, ``expired``, ``done before``, ``stopped``, ``dry run``, or the name of the error's class.
+    ``detail`` says it in a sentence. ``earlier`` marks what an earlier run found out. ``seconds`` includes waiting.
+    """
+
+    index: int
+    status: Status
+    key: str = ""
+    request: Request[Any] | None = None
+    row: Row | None = None
+    reply: Any = None
+    error: UContactError | None = None
+    reason: str = ""
+    detail: str = ""
+    attempts: int = 0
+    seconds: float = 0.0
+    earlier: bool = False
+
+    @property
+    def position(self) -> str:
+        """Where the row stands, for people: its line in the file, or its place in the input."""
+        return f"row {self.row.number}" if self.row is not None else f"request {self.index}"
+
+
+def status_of(error: UContactError) -> Status:
+    """Return the status that ``error`` stands for."""
+    return Status.UNKNOWN if isinstance(error, OutcomeUnknown) else Status.FAILED
+
+
+# What a resumed run sends again by itself, and what only when it is asked to (design.md section 4).
+RESENT: frozenset[str] = frozenset({"NotSent", "Throttled", "Unauthorized", "SessionStolen"})
+REFUSED: frozenset[str] = frozenset({"Refused", "Rejected", "Forbidden", "NotFound"})

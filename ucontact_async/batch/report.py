@@ -1,0 +1,146 @@
+"""The fold over outcomes: four counts that add up to the rows read, why, and the CSV of what is left to do."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from pathlib import Path
+from typing import IO, Self
+
+import msgspec
+
+from ..errors import BulkError
+from .outcome import Outcome, Status
+
+__all__ = ["Counts", "Rejects", "Report"]
+
+# Outcomes kept for a look after the run; all of them are in the journal and in the CSV.
+KEPT = 1_000
+
+
+class Counts(msgspec.Struct):
+    """Rows of this run only, as they are settled."""
+
+    rows: int = 0
+    failed: int = 0
+    unknown: int = 0
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """What a run came to. ``rows == succeeded + failed + unknown + skipped``, always.
+
+    ``reasons`` counts what did not succeed by ``(status, reason)``; ``problems`` keeps the first 1,000 such outcomes;
+    ``stopped`` says why a run ended before its input did; ``seconds`` is its length; ``accepted`` are the reasons to
+    skip a row that leave nothing wanting.
+    """
+
+    succeeded: int = 0
+    failed: int = 0
+    unknown: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    stopped: str | None = None
+    accepted: frozenset[str] = frozenset({"done before", "dry run"})
+    reasons: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
+    problems: list[Outcome] = msgspec.field(default_factory=list)
+    judged: Counts = msgspec.field(default_factory=Counts)
+
+    @property
+    def rows(self) -> int:
+        """How many rows were read."""
+        return self.succeeded + self.failed + self.unknown + self.skipped
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row of the input is done: nothing failed, unknown, left out or stopped."""
+        return self.stopped is None and all(reason in self.accepted for _, reason in self.reasons)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        if outcome.status is Status.SUCCEEDED:
+            self.succeeded += 1
+            return
+        if outcome.status is Status.FAILED:
+            self.failed += 1
+        elif outcome.status is Status.UNKNOWN:
+            self.unknown += 1
+        else:
+            self.skipped += 1
+        self.reasons[outcome.status.value, outcome.reason] += 1
+        if len(self.problems) < KEPT and self.wants(outcome):
+            self.problems.append(outcome)
+
+    def wants(self, outcome: Outcome) -> bool:
+        """Return whether something is wanting after ``outcome``."""
+        return outcome.status is not Status.SUCCEEDED and outcome.reason not in self.accepted
+
+    def judge(self, outcome: Outcome) -> Counts:
+        """Count what this run found out itself, at the moment it is settled, and return these counts."""
+        self.judged.rows += 1
+        self.judged.failed += outcome.status is Status.FAILED
+        self.judged.unknown += outcome.status is Status.UNKNOWN
+        return self.judged
+
+    def close(self, seconds: float) -> None:
+        """Note the length of the run."""
+        self.seconds = seconds
+
+    def summary(self) -> str:
+        """Return the counts in one line."""
+        return (
+            f"{self.rows} rows: {self.succeeded} succeeded, {self.failed} failed, "
+            f"{self.unknown} unknown, {self.skipped} skipped"
+        )
+
+    def raise_for_status(self) -> Self:
+        """Return the report; raise :class:`BulkError` unless every row is done, or was by an earlier run."""
+        if not self.complete:
+            why = f"; stopped: {self.stopped}" if self.stopped else ""
+            raise BulkError(self.summary() + why, self)
+        return self
+
+
+class Rejects:
+    """Writes every row that did not succeed to a CSV that opens by double click and can be fed back in.
+
+    UTF-8 with BOM, ``;`` between cells, the file's own columns and then ``row``, ``outcome`` and ``reason``. It is
+    created with the first such row, for its owner only. Cells that a spreadsheet would take for a formula are kept as
+    they are: feeding back must not change a number.
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
+        """``columns`` are those of the input."""
+        self.path = path
+        self.rows = 0
+        self._columns = tuple(column for column in columns if column not in _ADDED)
+        self._file: IO[str] | None = None
+
+    def add(self, outcome: Outcome) -> None:
+        """Write the row of ``outcome``."""
+        if outcome.row is None:
+            return
+        if self._file is None:
+            self.path.unlink(missing_ok=True)
+            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            self._file = os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="")
+            self._writer = csv.writer(self._file, delimiter=";")
+            self._writer.writerow([*self._columns, *_ADDED])
+        cells = [outcome.row.fields.get(column, "") for column in self._columns]
+        why = outcome.detail or outcome.reason
+        self._writer.writerow([*cells, outcome.row.number, _word(outcome), why])
+        self.rows += 1
+
+    def close(self) -> None:
+        """Close the file; remove the one of an earlier run if there is nothing to reject any more."""
+        if self._file is not None:
+            self._file.close()
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+_ADDED = ("row", "outcome", "reason")
+
+
+def _word(outcome: Outcome) -> str:
+    return outcome.status.value if outcome.status is not Status.SKIPPED else outcome.reason

@@ -1,0 +1,417 @@
+"""Requests in, outcomes out, everything bounded: a fixed set of workers over one lazy input.
+
+It wraps and counts, and never interprets: what an error means is its class's business, whether a row is sent the
+intake's, whether it is sent again the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import anyio
+import msgspec
+
+from ..endpoint import Caller, Flight, Request, Safety
+from ..errors import (
+    NotSent,
+    ReplyLost,
+    SettingsError,
+    Throttled,
+    UContactError,
+    Unauthorized,
+)
+from ..limiter import Limiter
+from .intake import BLOCK, Intake, IntakeOptions, Job, Planner, outcome_of, stopped
+from .journal import Header, Journal
+from .outcome import Outcome, Status, status_of
+from .report import Report
+
+__all__ = ["Bulk", "BulkOptions"]
+
+# How long calls on the wire may take to end once a run is told to stop (reliability.md 1.3, rule 6).
+GRACE = 10.0
+# How long a run goes on trying while nothing gets through: a restarting server is back within this.
+PATIENCE = 60.0
+
+
+class BulkOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of :meth:`UContact.stream` and :meth:`UContact.bulk`, described there."""
+
+    journal: Path | None = None
+    max_concurrency: int | Literal["auto"] = "auto"
+    max_per_second: float | None = None
+    max_failures: int | str | None = None
+    max_unknown: int | None = 20
+    on_unknown: Literal["hold"] = "hold"
+    on_duplicate: Literal["refuse", "skip", "allow"] = "refuse"
+    not_after: datetime | Callable[[Request[Any]], datetime | None] | None = None
+    dry_run: bool = False
+    ordered: bool = False
+    amended: bool = False
+    retry_refused: bool = False
+    allow_past: bool = False
+    grace: float = GRACE
+    patience: float = PATIENCE
+    operation: str = "*"
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if self.on_unknown != "hold":
+            raise SettingsError(f"on_unknown is 'hold', not {self.on_unknown!r}")
+        if self.on_duplicate not in ("refuse", "skip", "allow"):
+            raise SettingsError(f"on_duplicate is 'refuse', 'skip' or 'allow', not {self.on_duplicate!r}")
+        if self.max_unknown is not None and self.max_unknown < 0:
+            raise SettingsError("max_unknown is 0 or more, or None for no limit")
+        self.failures_allowed(0)
+
+    def failures_allowed(self, rows: int) -> float:
+        """Return how many failures are tolerated after ``rows`` rows."""
+        limit = self.max_failures
+        if limit is None:
+            return float("inf")
+        if isinstance(limit, str):
+            share = limit.strip()
+            number = share.removesuffix("%")
+            if share == number or not number.replace(".", "", 1).isdecimal():
+                raise SettingsError(f"max_failures is a number of rows or a share such as '1%', not {limit!r}")
+            # A share of a handful of rows says nothing yet.
+            return max(rows, 100) * float(number) / 100
+        if isinstance(limit, bool) or limit < 0:
+            raise SettingsError("max_failures is 0 or more")
+        return limit
+
+
+class _RowFlight(Flight):
+    """Marks its row sent before the first byte."""
+
+    def __init__(self, journal: Journal, job: Job) -> None:
+        self.arms = journal.durable and job.prepared.safety is Safety.ONCE
+        self.armed = False
+        self._journal = journal
+        self._row = job.id
+
+    async def arm(self) -> None:
+        if not self.armed:
+            self.armed = True
+            await self._journal.sent(self._row)
+
+    def withdraw(self) -> None:
+        if self.armed:
+            self.armed = False
+            self._journal.planned(self._row)
+
+
+class Bulk:
+    """A run: ``async with`` opens it, ``async for`` yields its outcomes as rows complete.
+
+    Leaving the block early, or being cancelled in it, stops the run: calls on the wire are given ``grace`` seconds to
+    end and are settled in the journal, nothing else is sent.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        caller: Caller,
+        limiter: Limiter,
+        server: str,
+        options: BulkOptions,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        planner: Planner | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Use :meth:`UContact.stream`."""
+        self.options = options
+        self.report = Report(accepted=_ACCEPTED[options.on_duplicate == "skip"])
+        self._items = items
+        self._caller = caller
+        self._limiter = limiter
+        self._server = server
+        self._spawn = spawn
+        self._planner = planner
+        self._clock = clock
+        self._now = now
+        self._pace = Limiter("auto", max_per_second=options.max_per_second, clock=clock)
+        self._outbox = _Outbox(ordered=options.ordered)
+        self._flights: dict[anyio.CancelScope, _RowFlight | None] = {}
+        self._stopping = asyncio.Event()
+        self._error: BaseException | None = None
+        self._logging_in = asyncio.Lock()
+        self._logged_in = False
+        self._unreached = 0
+        self._reached_at = clock()
+
+    async def __aenter__(self) -> Self:
+        self._started = self._clock()
+        options = self.options
+        path = None if options.dry_run else options.journal
+        header = Header(self._server, options.operation, options.digest)
+        self._limit_before = self._limiter.max_concurrency
+        self._workers = self._limiter.widen(options.max_concurrency)
+        try:
+            self._journal = await Journal.open(path, header, deliver=self._deliver, amended=options.amended)
+        except BaseException:
+            self._limiter.max_concurrency = self._limit_before
+            raise
+        self._intake = Intake(
+            self._items,
+            caller=self._caller,
+            journal=self._journal,
+            options=IntakeOptions(
+                on_duplicate=options.on_duplicate,
+                retry_refused=options.retry_refused,
+                allow_past=options.allow_past,
+                dry_run=options.dry_run,
+                now=self._now,
+            ),
+            planner=self._planner,
+            emit=self._deliver,
+            room=self._outbox.room,
+        )
+        # A task of the client, not of the consumer: who is cancelled in the block must not cancel calls on the wire.
+        self._running = self._spawn(self._run())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if not self._running.done():
+            self.stop("the consumer left")
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([self._running])
+        self._limiter.max_concurrency = self._limit_before
+        if self._error is not None and exc_info[1] is None:
+            raise self._error
+
+    async def __aiter__(self) -> AsyncIterator[Outcome]:
+        while (outcomes := await self._outbox.take()) is not None:
+            for outcome in outcomes:
+                self.report.add(outcome)
+                yield outcome
+        self.report.close(self._clock() - self._started)
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are on their way."""
+        return sum(flight is not None for flight in self._flights.values())
+
+    def stop(self, reason: str) -> bool:
+        """Send nothing more; what is on the wire has ``grace`` seconds to end.
+
+        The first ``reason`` stays; ``False`` says that the run was stopping already.
+        """
+        if self._stopping.is_set():
+            return False
+        self._stopping.set()
+        self.report.stopped = reason
+        self._intake.stop()
+        for scope, flight in self._flights.items():
+            if flight is None or not flight.left:
+                scope.cancel()
+        return True
+
+    def abort(self) -> None:
+        """Stop at once; what is on the wire becomes unknown."""
+        self.stop("aborted")
+        for scope in self._flights:
+            scope.cancel()
+
+    async def _run(self) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._watch, group.cancel_scope)
+                async with anyio.create_task_group() as workers:
+                    for _ in range(self._workers):
+                        workers.start_soon(self._work)
+                group.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._close()
+
+    async def _watch(self, workers: anyio.CancelScope) -> None:
+        """Cancel what is still on the wire once the grace is over."""
+        await self._stopping.wait()
+        await anyio.sleep(self.options.grace)
+        workers.cancel()
+
+    async def _close(self) -> None:
+        try:
+            await self._intake.aclose()
+            await self._journal.aclose()
+        except Exception as error:  # noqa: BLE001  kept for the consumer
+            self._fail(error)
+        finally:
+            self._outbox.close()
+
+    async def _work(self) -> None:
+        with anyio.CancelScope() as scope:
+            self._flights[scope] = None
+            try:
+                while not self._stopping.is_set() and (job := await self._intake.next()) is not None:
+                    await self._send(job, scope)
+            except Exception as error:  # noqa: BLE001  kept for the consumer; the other workers end their calls
+                self._fail(error)
+            finally:
+                del self._flights[scope]
+
+    async def _send(self, job: Job, scope: anyio.CancelScope) -> None:
+        flight = self._flights[scope] = _RowFlight(self._journal, job)
+        started = self._clock()
+        try:
+            if self.options.max_per_second is not None:
+                await self._pace.turn()
+            if (late := self._expired(job)) is not None:
+                self._settle(job, late)
+                return
+            await self._log_in()
+            reply = await self._caller.perform(job.prepared, flight, wait=None)
+        except UContactError as error:
+            self._settle(job, self._failed(job, error, self._clock() - started))
+        except BaseException:
+            # Cancelled: what left is unknown, what did not leave is as if it had never been read.
+            if flight.left:
+                lost = ReplyLost("the run was stopped before the answer came", phase="sent")
+                self._settle(job, self._failed(job, lost, self._clock() - started))
+            else:
+                self._deliver([stopped(job)])
+            raise
+        else:
+            self._settle(
+                job,
+                Outcome(
+                    index=job.index,
+                    status=Status.SUCCEEDED,
+                    key=job.key,
+                    request=job.request,
+                    row=job.row,
+                    reply=reply,
+                    attempts=1,
+                    seconds=self._clock() - started,
+                ),
+            )
+        finally:
+            self._flights[scope] = None
+
+    async def _log_in(self) -> None:
+        """Have one worker log in while the others wait: a refused login is tried once and costs one row."""
+        if not self._logged_in:
+            async with self._logging_in:
+                # Whoever had the lock may have failed and stopped the run: we are cancelled here, then.
+                await anyio.lowlevel.checkpoint()
+                if not self._logged_in:
+                    await self._caller.login()
+                    self._logged_in = True
+
+    def _settle(self, job: Job, outcome: Outcome) -> None:
+        self._journal.settled(job.id, outcome.status, outcome.reason, outcome.attempts, outcome)
+        self._judge(outcome)
+
+    def _failed(self, job: Job, error: UContactError, seconds: float) -> Outcome:
+        return Outcome(
+            index=job.index,
+            status=status_of(error),
+            key=job.key,
+            request=job.request,
+            row=job.row,
+            error=error,
+            reason=type(error).__name__,
+            detail=str(error),
+            attempts=error.attempts,
+            seconds=seconds,
+        )
+
+    def _expired(self, job: Job) -> Outcome | None:
+        limit = self.options.not_after
+        moment = limit(job.request) if callable(limit) else limit
+        if moment is None or self._now() <= moment:
+            return None
+        return outcome_of(job, Status.SKIPPED, reason="expired", detail=f"it was not to be sent after {moment}")
+
+    def _judge(self, outcome: Outcome) -> None:
+        """Stop the run where going on would do harm or no good; counts are of this run."""
+        counts = self.report.judge(outcome)
+        if isinstance(outcome.error, Unauthorized):
+            self.stop(f"the login is refused: {outcome.detail}")
+        elif self.options.max_unknown is not None and counts.unknown > self.options.max_unknown:
+            self.stop(f"more than {self.options.max_unknown} unknown outcomes (max_unknown)")
+        elif counts.failed > self.options.failures_allowed(counts.rows):
+            self.stop(f"more failures than max_failures={self.options.max_failures} allows")
+        if isinstance(outcome.error, NotSent | Throttled):
+            self._unreached += 1
+            hopeless = isinstance(outcome.error, NotSent) and not outcome.error.transient
+            outlasted = self._clock() - self._reached_at > self.options.patience
+            if self._unreached > self._workers and (hopeless or outlasted):
+                self.stop(f"the server cannot be reached: {outcome.detail}")
+        elif outcome.status is not Status.SKIPPED:
+            self._unreached = 0
+            self._reached_at = self._clock()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+        self.stop(str(error))
+
+    def _deliver(self, outcomes: list[Outcome]) -> None:
+        self._outbox.put(outcomes)
+
+
+_ACCEPTED = {False: frozenset({"done before", "dry run"}), True: frozenset({"done before", "dry run", "duplicate"})}
+
+
+class _Outbox:
+    """Outcomes on their way to the consumer; a consumer that stops reading stops the input."""
+
+    def __init__(self, *, ordered: bool) -> None:
+        self._ready: deque[Outcome] = deque()
+        self._held: list[tuple[int, Outcome]] | None = [] if ordered else None
+        self._due = 0
+        self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._closed = False
+
+    def put(self, outcomes: list[Outcome]) -> None:
+        if self._held is None:
+            self._ready.extend(outcomes)
+        else:
+            for outcome in outcomes:
+                heapq.heappush(self._held, (outcome.index, outcome))
+            while self._held and self._held[0][0] == self._due:
+                self._ready.append(heapq.heappop(self._held)[1])
+                self._due += 1
+        if self._ready:
+            self._arrived.set()
+
+    async def take(self) -> list[Outcome] | None:
+        """Return what has arrived, or ``None`` at the end."""
+        while not self._ready:
+            if self._closed:
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+        outcomes = list(self._ready)
+        self._ready.clear()
+        self._taken.set()
+        return outcomes
+
+    async def room(self) -> None:
+        """Return once the consumer is no more than a block behind."""
+        while len(self._ready) >= BLOCK and not self._closed:
+            self._taken.clear()
+            await self._taken.wait()
+
+    def close(self) -> None:
+        if self._held:  # rows that were never read leave gaps in the order
+            self._ready.extend(outcome for _, outcome in sorted(self._held, key=lambda held: held[0]))
+            self._held = []
+        self._closed = True
+        self._arrived.set()
+        self._taken.set()

@@ -1,0 +1,250 @@
+"""Rows from a CSV file: on which line each begins, its cells by the file's own column names.
+
+A cell is text here. This file knows nothing of requests, of which columns mean what, or of what happens to a row.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import io
+import os
+import re
+import stat
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..errors import SettingsError
+
+__all__ = ["CsvSource", "Row"]
+
+_BLOCK = 65_536
+_LONGEST_LINE = 131_072
+_MOST_LINES = 1_000
+_DELIMITERS = ";,\t|"
+_ONE_COLUMN = "\x1f"
+_QUOTED = re.compile(r'"[^"]*"?')
+# Excel's own way to name the separator, on a line before the header.
+_DECLARED = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_ENCODING_NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8 with BOM", "cp1252": "Windows-1252"}
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_WORKBOOK = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One row as it was read.
+
+    ``number`` is the line of the file on which it begins, the first line being 1. ``problem`` says why the line could
+    not be read as a row; ``fields`` then holds its raw text under the first column, so that nothing of it is lost.
+    """
+
+    number: int
+    fields: dict[str, str]
+    problem: str | None = None
+
+    def __repr__(self) -> str:
+        # Cells are numbers and names of persons.
+        return f"Row({self.number}, {dict.fromkeys(self.fields, '***')}, problem={self.problem!r})"
+
+
+class CsvSource:
+    """The rows of a CSV file, one at a time, as often as they are asked for.
+
+    The file is read once on construction: for its ``encoding``, the names of its ``columns`` and the ``digest`` of all
+    its bytes; ``delimiter`` is ``None`` for a file of one column. Raises :class:`SettingsError` for a file that cannot
+    be read and, while rows are read, for one that changes under it.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, encoding: str | None = None, delimiter: str | None = None
+    ) -> None:
+        """Look at the file; a given ``encoding`` or ``delimiter`` is taken at its word."""
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
+            raise SettingsError(f"the delimiter is one character, such as ';', not {delimiter!r}")
+        self.path = Path(path)
+        steady = _SteadyFile(self.path)
+        self._stamp = steady.stamp
+        with io.BufferedReader(steady, _BLOCK) as file:
+            self.encoding, self.digest = _examine(file, self.path, encoding)
+        self.delimiter = delimiter
+        try:
+            with self._open() as text:
+                self.columns = _check_header([cell.strip() for cell in self._begin(_Lines(text))[0]], self.path)
+        except csv.Error as error:
+            raise SettingsError(f"{self.path}: the first line does not name the columns: {error}") from None
+
+    def describe(self) -> str:
+        """Return what was found out about the file, in one line."""
+        columns = f"columns separated by {self.delimiter!r}" if self.delimiter else "one column"
+        return f"{self.path.name}: {_ENCODING_NAMES.get(self.encoding, self.encoding)}, {columns}"
+
+    def __iter__(self) -> Iterator[Row]:
+        columns, width = self.columns, len(self.columns)
+        with self._open() as file:
+            lines = _Lines(file)
+            _, reader = self._begin(lines)
+            while True:
+                lines.taken.clear()
+                number = lines.number + 1
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    yield self._problem(number, lines, f"cannot be split into cells: {error}; is a quote left open?")
+                    continue
+                # Spreadsheets leave rows of bare separators behind: they are blank lines too.
+                if not any(map(str.strip, cells)):
+                    continue
+                if len(cells) == width or (len(cells) < width and len(lines.taken) == 1):
+                    yield Row(number, dict(zip_longest(columns, cells, fillvalue="")))
+                else:
+                    yield self._problem(number, lines, _misfit(len(cells), width, len(lines.taken)))
+
+    def _problem(self, number: int, lines: _Lines, problem: str) -> Row:
+        # A quote left open swallows the lines after it, and each of them may be a row.
+        lines.rewind(1)
+        return Row(number, {self.columns[0]: lines.taken[0].strip("\r\n\0")}, problem)
+
+    def _open(self) -> io.TextIOWrapper:
+        file = io.BufferedReader(_SteadyFile(self.path, self._stamp), _BLOCK)
+        return io.TextIOWrapper(file, encoding=self.encoding, newline="")
+
+    def _begin(self, lines: _Lines) -> tuple[list[str], Iterator[list[str]]]:
+        for line in lines:
+            declared = _DECLARED.fullmatch(line.strip("\r\n"))
+            if declared is None and line.strip():
+                break
+            self.delimiter = self.delimiter or (declared and declared[1])
+        else:
+            raise SettingsError(f"{self.path} is empty; its first line names the columns")
+        lines.rewind(-1)
+        self.delimiter = self.delimiter or _delimiter_of(line)
+        reader = csv.reader(lines, delimiter=self.delimiter or _ONE_COLUMN, strict=True)
+        return next(reader), reader
+
+
+def _misfit(cells: int, width: int, lines: int) -> str:
+    problem = f"has {cells} cells, the header names {width}"
+    return problem if lines == 1 else f"{problem}, and runs over {lines} lines; is a quote left open?"
+
+
+def _delimiter_of(header: str) -> str | None:
+    bare = _QUOTED.sub("", header)
+    best = max(_DELIMITERS, key=bare.count)
+    return best if best in bare else None
+
+
+def _check_header(names: list[str], path: Path) -> tuple[str, ...]:
+    for position, name in enumerate(names, 1):
+        if not name:
+            raise SettingsError(f"{path}: column {position} has no name; name it, or remove the separator too many")
+        if any(c.isdecimal() for c in name) and not any(c.isalpha() for c in name):
+            raise SettingsError(f"{path}: the first line must name the columns; its cell {position} looks like data")
+        if name in names[: position - 1]:
+            raise SettingsError(f"{path}: two columns are named {name!r}; rename one")
+    return tuple(names)
+
+
+def _examine(file: io.BufferedReader[_SteadyFile], path: Path, encoding: str | None) -> tuple[str, str]:
+    # The whole file decides: one accent in the last row tells cp1252 from UTF-8.
+    digest = hashlib.blake2b(digest_size=16)
+    block = file.read(_BLOCK)
+    names = [_checked_encoding(encoding)] if encoding is not None else ["utf-8", "cp1252"]
+    if encoding is None and block.startswith(_UTF16 + _WORKBOOK):
+        found = "UTF-16 text" if block.startswith(_UTF16) else "a workbook"
+        raise SettingsError(f"{path} is {found}; save it as 'CSV UTF-8'")
+    if block.startswith(codecs.BOM_UTF8) and "utf-8" in names:
+        names = ["utf-8-sig"]
+    decoders = {name: codecs.getincrementaldecoder(name)() for name in names}
+    more = True
+    while more:  # the empty block at the end too, for it shows a character cut in two
+        digest.update(block)
+        for name, decoder in list(decoders.items()):
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeError:
+                del decoders[name]
+        more, block = bool(block), file.read(_BLOCK)
+    if not decoders:
+        tried = " nor ".join(_ENCODING_NAMES.get(name, name) for name in names)
+        raise SettingsError(f"{path} is not {tried}; save it as 'CSV UTF-8' or name its encoding")
+    return next(iter(decoders)), digest.hexdigest()
+
+
+def _checked_encoding(encoding: str) -> str:
+    try:
+        "".encode(encoding)
+        return codecs.lookup(encoding).name
+    except (LookupError, ValueError):
+        raise SettingsError(f"{encoding!r} is not a text encoding that Python knows") from None
+
+
+class _SteadyFile(io.FileIO):
+    """A regular file that refuses to be read once it is no longer what it was: a cut line may hold a cut number."""
+
+    def __init__(self, path: Path, stamp: tuple[int, int] | None = None) -> None:
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise SettingsError(f"{path} is a directory, a pipe or a device; give a file")
+            super().__init__(path)
+        except OSError as error:
+            raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+        self._path = path
+        self.stamp = stamp or self._look()
+
+    def _look(self) -> tuple[int, int]:
+        seen = os.fstat(self.fileno())
+        return seen.st_size, seen.st_mtime_ns
+
+    def readinto(self, buffer: Any, /) -> int:
+        try:
+            count = super().readinto(buffer)
+        except OSError as error:
+            raise SettingsError(f"{self._path} cannot be read: {error.strerror}") from None
+        if self._look() != self.stamp:
+            raise SettingsError(f"{self._path} changed while it was read; run again once it is complete")
+        return count or 0
+
+
+class _Lines(Iterator[str]):
+    """The lines of a file; those of the current row are kept, for they may have to be read again."""
+
+    __slots__ = ("_again", "_readline", "number", "taken")
+
+    def __init__(self, file: io.TextIOWrapper) -> None:
+        self._readline = file.readline
+        self._again: list[str] = []
+        self.number = 0
+        self.taken: list[str] = []
+
+    def __next__(self) -> str:
+        line = self._again.pop() if self._again else self._readline(_LONGEST_LINE)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        if len(line) >= _LONGEST_LINE and line[-1] not in "\r\n":
+            line = self._cut(line)
+        self.taken.append(line)
+        if "\0" in line:
+            raise csv.Error(f"the line holds a NUL character or more than {_LONGEST_LINE} characters")
+        if len(self.taken) > _MOST_LINES:
+            raise csv.Error(f"it runs over more than {_MOST_LINES} lines")
+        return line
+
+    def rewind(self, first: int) -> None:
+        """Deliver the lines of the current row again, from its ``first`` on."""
+        again = self.taken[first:]
+        self._again += reversed(again)
+        self.number -= len(again)
+
+    def _cut(self, line: str) -> str:
+        while (rest := self._readline(_LONGEST_LINE)) and rest[-1] not in "\r\n":
+            pass
+        # The mark makes it refused on every later reading too.
+        return line[:1_000] + "\0"

@@ -1,0 +1,232 @@
+"""One call: token, bytes, answer, decision. The only loop in the house that may send a request again.
+
+It knows no file, no journal and no row; what must be durable before the first byte is its starter's
+:class:`Flight`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from .api import endpoint_of
+from .endpoint import Endpoint, Flight, Prepared, Request, Safety
+from .errors import NotSent, OutcomeUnknown, Throttled, UContactError, Unauthorized
+from .limiter import Limiter, Priority
+from .pool import Attempt, Lane, Outgoing
+from .retry import RetryRule
+from .settings import Settings
+from .text import Rules
+from .tokens import Token, TokenManager
+from .wire import Reply, read_answer
+
+__all__ = ["Abandoned", "HttpCaller"]
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Abandoned(msgspec.Struct, frozen=True):
+    """An event: a call whose caller was cancelled after the first byte had left, and how it ended.
+
+    ``error`` is ``None`` where it succeeded with ``reply``.
+    """
+
+    request: Request[Any]
+    reply: Any = None
+    error: UContactError | None = None
+
+
+class Spawn(Protocol):
+    """Starts a task that its client owns and waits for."""
+
+    def __call__(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start ``work``."""
+        ...
+
+
+class HttpCaller:
+    """Performs calls over a lane, within a limiter, with a token, by the safety of each endpoint."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        lane: Lane,
+        limiter: Limiter,
+        retry: RetryRule,
+        spawn: Spawn,
+        tokens: TokenManager | None = None,
+        notify: Callable[[Abandoned], None] | None = None,
+        priority: Priority = "interactive",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Join the parts; without ``tokens`` only what needs none (the login itself) can be called."""
+        self.settings = settings
+        self._rules = Rules(settings.timezone, campaign_arrows=settings.profile.campaign_arrows)
+        self.lane = lane
+        self.limiter = limiter
+        self.retry = retry
+        self.tokens = tokens
+        self.priority = priority
+        self._spawn = spawn
+        self._notify = notify
+        self._clock = clock
+
+    def with_options(self, settings: Settings, priority: Priority) -> HttpCaller:
+        """Return a caller that shares everything else."""
+        return HttpCaller(
+            settings=settings,
+            lane=self.lane,
+            limiter=self.limiter,
+            retry=self.retry,
+            spawn=self._spawn,
+            tokens=self.tokens,
+            notify=self._notify,
+            priority=priority,
+            clock=self._clock,
+        )
+
+    @property
+    def rules(self) -> Rules:
+        """What the text formats need to know of the server."""
+        return self._rules
+
+    async def login(self) -> None:
+        """Log in now, unless that was done before."""
+        assert self.tokens is not None
+        await self.tokens.current()
+
+    def prepare(self, request: Request[Any]) -> Prepared[Any]:
+        """Apply all rules of the API to ``request``; raise :class:`InvalidRequest` naming the field."""
+        return endpoint_of(request).prepare(request, self._rules)
+
+    async def call(self, endpoint: Endpoint[..., R], request: Request[R]) -> R:
+        """Perform ``request`` and return its reply.
+
+        If this is cancelled after the first byte of something that must not be repeated, the call is finished in a
+        task of the client and its end is reported as :class:`Abandoned`.
+        """
+        prepared = endpoint.prepare(request, self._rules)
+        flight = Flight()
+        if prepared.safety is not Safety.ONCE:
+            return await self.perform(prepared, flight, wait=self.settings.wait)
+        task = self._spawn(self.perform(prepared, flight, wait=self.settings.wait))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if flight.left and not task.done():
+                task.add_done_callback(lambda done: self._abandon(request, done))
+            else:
+                task.cancel()
+            raise
+
+    def _abandon(self, request: Request[Any], task: asyncio.Task[Any]) -> None:
+        if self._notify is None:
+            return
+        if task.cancelled():
+            error: BaseException | None = OutcomeUnknown("the client was closed before the answer came", phase="sent")
+        else:
+            error = task.exception()
+        if error is None:
+            self._notify(Abandoned(request, reply=task.result()))
+        elif isinstance(error, UContactError):
+            self._notify(Abandoned(request, error=error))
+
+    async def perform(self, prepared: Prepared[R], flight: Flight, *, wait: float | None) -> R:
+        """Send what was prepared, again only where the safety of its endpoint allows it, and return the reply.
+
+        ``wait`` bounds, in seconds, each wait for login, gate and slot; ``None`` waits for ever.
+        """
+        send_by = None if prepared.send_by is None else self._clock() + prepared.send_by
+        refused: Token | None = None
+        tries = 0
+        while True:
+            tries += 1
+            token: Token | None = None
+            try:
+                if prepared.authenticated:
+                    token = await self._token(refused, wait)
+                return await self._try(prepared, flight, token, send_by, wait)
+            except UContactError as error:
+                error.endpoint = prepared.path
+                error.attempts = tries
+                if isinstance(error, Unauthorized) and token is not None and refused is None:
+                    refused = token
+                    tries -= 1
+                    pause: float | None = 0.0
+                else:
+                    pause = self.retry.pause(error, tries, prepared.safety)
+                if pause is None or (send_by is not None and self._clock() + pause > send_by):
+                    raise
+                self._note_overload(error)
+            if flight.arms:
+                flight.withdraw()
+            await asyncio.sleep(pause)
+
+    async def _try(
+        self, prepared: Prepared[R], flight: Flight, token: Token | None, send_by: float | None, wait: float | None
+    ) -> R:
+        attempt = Attempt(send_by=send_by, clock=self._clock)
+        flight.progress = attempt
+        try:
+            await self._take_slot(prepared, flight, attempt, wait)
+            try:
+                answer = await self.lane.exchange(self._outgoing(prepared, token), attempt)
+            finally:
+                if prepared.authenticated:
+                    self.limiter.release()
+        except asyncio.CancelledError:
+            if flight.arms and not attempt.left:
+                flight.withdraw()
+            raise
+        self.limiter.recovered()
+        reply: Reply[R] = prepared.reply
+        return read_answer(answer, reply, self.settings.profile)
+
+    async def _take_slot(self, prepared: Prepared[Any], flight: Flight, attempt: Attempt, wait: float | None) -> None:
+        """Wait for gate, pace and slot, in this order; armed in between, so that no slot is held for a journal."""
+        if not prepared.authenticated:
+            return  # a login must not wait for the calls that wait for it
+        while True:
+            await self.limiter.turn(wait)
+            if attempt.expired():
+                raise NotSent("it was too late for the first byte to leave", transient=False)
+            if flight.arms:
+                await flight.arm()
+            await self.limiter.acquire(self.priority, wait)
+            if not self.limiter.closed:
+                return
+            self.limiter.release()
+            if flight.arms:
+                flight.withdraw()
+
+    async def _token(self, refused: Token | None, wait: float | None) -> Token:
+        assert self.tokens is not None
+        token = self.tokens.peek()
+        if token is not None and (refused is None or token.generation > refused.generation):
+            return token
+        try:
+            async with asyncio.timeout(wait):
+                return await (self.tokens.current() if refused is None else self.tokens.replace(refused))
+        except TimeoutError:
+            raise NotSent(f"no login within {wait:g} s") from None
+
+    def _outgoing(self, prepared: Prepared[Any], token: Token | None) -> Outgoing:
+        return Outgoing(
+            path=self.settings.path(prepared.path),
+            body=prepared.body,
+            authorization=None if token is None else f"{self.settings.token_scheme} {token.value.reveal()}",
+            timeout=self.settings.timeout,
+            limit=prepared.reply.limit,
+        )
+
+    def _note_overload(self, error: UContactError) -> None:
+        if isinstance(error, Throttled):
+            self.limiter.overloaded(error.retry_after)
+        elif isinstance(error, NotSent):
+            self.limiter.overloaded()

@@ -1,0 +1,45 @@
+"""``ucontact-async``: the front; each command has a file of its own.
+
+Arguments are read before anything heavy is imported, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from . import bulk, demo, emulator
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 some rows not, 2 usage, 3 some unknown, 4 stopped early."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        code: int = args.run(args)
+    except BrokenPipeError:
+        # Whoever read our output has left; nothing more to say, also not while the interpreter ends.
+        sys.stdout = None
+        return 4
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    from .. import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="ucontact-async",
+        description="Push calls through the uContact Telephony API: fast, never twice, none lost.",
+        epilog="The server is read from UCONTACT_URL, UCONTACT_USER, UCONTACT_PASSWORD (or UCONTACT_PASSWORD_FILE, "
+        "or UCONTACT_TOKEN) and UCONTACT_TIMEZONE. Exit codes: 0 all done; 1 some rows failed or were left out; "
+        "2 usage or settings; 3 some outcomes unknown; 4 stopped early, the same command resumes.",
+    )
+    parser.add_argument("--version", action="version", version=f"ucontact-async {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo.add_parser(commands)
+    bulk.add_parsers(commands)
+    emulator.add_parser(commands)
+    return parser

@@ -1,0 +1,264 @@
+"""``schedule``, ``respool`` and ``task``: the rows of a file through a bulk operation."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..batch.outcome import Outcome
+    from ..batch.report import Rejects, Report
+    from ..batch.runner import Bulk
+    from ..batch.sources import CsvSource
+    from ..client import UContact
+
+__all__ = ["add_parsers", "exit_code", "follow", "print_report", "run"]
+
+DONE, INCOMPLETE, USAGE, UNKNOWN, STOPPED = 0, 1, 2, 3, 4
+# Unknown rows named at the end; all of them are in the rejects file.
+_NAMED = 20
+
+
+def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the three commands."""
+    schedule = commands.add_parser("schedule", help="have a dialer call each number of a file at a date and time")
+    respool = commands.add_parser("respool", help="put the contacts of a file back on a dialer's spool, now")
+    task = commands.add_parser("task", help="give a dialer each row of a file as a task")
+    for parser, name in ((schedule, "schedule"), (respool, "respool"), (task, "task")):
+        _add_arguments(parser)
+        parser.set_defaults(run=run, operation=name)
+    task.add_argument(
+        "--mode",
+        required=True,
+        choices=("priority", "scheduled", "dialer", "now"),
+        help="priority: first in the dialer; scheduled: at calldate; dialer: for an agent; now: at once",
+    )
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("file", metavar="FILE", type=Path, help="a CSV file whose first line names the columns")
+    add("--campaign", metavar="NAME", help="the campaign of every row, with its arrow: 'Ventas->'")
+    add("--map", metavar="OUR=THEIRS", action="append", default=[], help="our column name and the file's; repeatable")
+    add("--journal", metavar="PATH", type=Path, help="what was sent; the same journal resumes (FILE.journal)")
+    add("--no-journal", action="store_true", help="keep no journal: a second run sends everything again")
+    add("--report", metavar="PATH", type=Path, help="the rows that did not succeed, as CSV (FILE.rejects.csv)")
+    add("--max-concurrency", metavar="N", default="auto", help="calls on the wire at most (auto)")
+    add("--max-per-second", metavar="X", type=float, help="calls started in a second at most")
+    add("--max-failures", metavar="N", help="stop after more failures than N, or than N%%")
+    add("--max-unknown", metavar="N", type=int, default=20, help="stop after more unknown outcomes than N (20)")
+    add("--on-duplicate", choices=("refuse", "skip", "allow"), default="refuse", help="the second of two equal rows")
+    add("--dry-run", action="store_true", help="check everything, print the requests with numbers hidden, send nothing")
+    add("--amended", action="store_true", help="the file was changed since its journal was begun")
+    add("--retry-refused", action="store_true", help="send again what the server refused before")
+    add("--allow-past", action="store_true", help="send calls whose calldate has passed; they ring at once")
+    add("--url", help="the server (UCONTACT_URL)")
+    add("--user", help="the API user (UCONTACT_USER); the password is read from the environment only")
+    add("--timezone", metavar="NAME", help="the server's time zone (UCONTACT_TIMEZONE)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one of the three commands."""
+    from ..errors import InvalidRequest, JournalBusy, JournalMismatch, SettingsError, UContactError
+
+    try:
+        return asyncio.run(_run(args))
+    except (SettingsError, InvalidRequest, JournalBusy, JournalMismatch) as error:
+        print(f"ucontact-async: {error}", file=sys.stderr)
+        return USAGE
+    except UContactError as error:
+        print(f"ucontact-async: {error}", file=sys.stderr)
+        return STOPPED
+
+
+async def _run(args: argparse.Namespace) -> int:
+    from ..batch.operations import OPERATIONS, plan
+    from ..batch.report import Rejects
+    from ..batch.sources import CsvSource
+    from ..errors import Unauthorized
+
+    operation = OPERATIONS[f"task-{args.mode}" if args.operation == "task" else args.operation]
+    options = _options(args, operation.name)
+    source = CsvSource(args.file)
+    planned = plan(source.columns, operation, campaign=args.campaign, mapping=_mapping(args.map))
+    _say(source.describe())
+    if planned.ignored:
+        _say(f"columns not used: {', '.join(planned.ignored)}")
+    async with _client(args) as uc:
+        planned.check(source, uc.rules)
+        if not args.dry_run:
+            try:
+                await uc.login()
+            except Unauthorized as error:
+                _say(f"ucontact-async: {error}")
+                return USAGE
+        rejects = Rejects(_report_path(args), source.columns)
+        stream = uc.run(source, options(source.digest), planner=planned)
+        report = await follow(stream, source, rejects, _show_request(uc) if args.dry_run else None)
+    print_report(report, rejects)
+    _next_step(args, report, rejects)
+    return exit_code(report)
+
+
+def _options(args: argparse.Namespace, operation: str) -> Any:
+    from ..batch.runner import BulkOptions
+    from ..errors import SettingsError
+
+    if args.no_journal and (args.journal or args.amended or args.retry_refused):
+        raise SettingsError("--no-journal goes with neither --journal nor --amended nor --retry-refused")
+    if operation == "task-now" and args.max_per_second is None:
+        raise SettingsError("--mode now rings at once: say how fast with --max-per-second")
+    concurrency = args.max_concurrency
+    if concurrency != "auto":
+        if not concurrency.isdecimal() or int(concurrency) < 1:
+            raise SettingsError(f"--max-concurrency is auto or a whole number from 1, not {concurrency!r}")
+        concurrency = int(concurrency)
+    failures = args.max_failures
+    journal = None if args.no_journal else (args.journal or args.file.with_name(args.file.name + ".journal"))
+
+    def with_digest(digest: str) -> BulkOptions:
+        return BulkOptions(
+            journal=journal,
+            max_concurrency=concurrency,
+            max_per_second=args.max_per_second,
+            max_failures=int(failures) if failures is not None and failures.isdecimal() else failures,
+            max_unknown=args.max_unknown,
+            on_duplicate=args.on_duplicate,
+            dry_run=args.dry_run,
+            amended=args.amended,
+            retry_refused=args.retry_refused,
+            allow_past=args.allow_past,
+            operation=operation,
+            digest=digest,
+        )
+
+    with_digest("")  # refuses bad options before the file is read
+    return with_digest
+
+
+def _mapping(pairs: list[str]) -> dict[str, str]:
+    from ..errors import SettingsError
+
+    mapping = {}
+    for pair in pairs:
+        our, equals, their = pair.partition("=")
+        if not equals or not our.strip() or not their.strip():
+            raise SettingsError(f"--map {pair}: write --map OUR=THEIRS, such as --map destination=Telefono")
+        mapping[our.strip()] = their.strip()
+    return mapping
+
+
+def _client(args: argparse.Namespace) -> UContact:
+    from ..client import UContact
+    from ..errors import SettingsError
+    from ..settings import read_environment
+
+    found: dict[str, Any] = read_environment()
+    found |= {name: value for name in ("url", "user", "timezone") if (value := getattr(args, name)) is not None}
+    if args.dry_run:
+        # Nothing is sent, so neither a server nor a password is needed to see what would be.
+        found.setdefault("url", "https://dry-run.invalid")
+        found.setdefault("token", "dry-run")
+    if "url" not in found:
+        raise SettingsError("the server is not known: set UCONTACT_URL or give --url")
+    return UContact(found.pop("url"), **found)
+
+
+def _report_path(args: argparse.Namespace) -> Path:
+    return Path(args.report or args.file.with_name(args.file.name + ".rejects.csv"))
+
+
+async def follow(stream: Bulk, source: CsvSource, rejects: Rejects, show: Any = None) -> Report:
+    """Run ``stream`` to its end; SIGINT and SIGTERM stop it cleanly, a second one at once."""
+    from .progress import ProgressLine, lines_of
+
+    progress = ProgressLine(lines_of(str(source.path)))
+    try:
+        async with stream:
+            with _signals(stream):
+                async for outcome in stream:
+                    if stream.report.wants(outcome):
+                        rejects.add(outcome)
+                    progress.update(outcome, stream.report)
+                    if show is not None:
+                        show(outcome)
+    finally:
+        progress.close()
+        rejects.close()
+    return stream.report
+
+
+@contextlib.contextmanager
+def _signals(stream: Bulk) -> Any:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if not stream.stop("interrupted"):
+            stream.abort()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    with contextlib.suppress(NotImplementedError):  # Windows
+        for number in numbers:
+            loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(NotImplementedError):
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+
+def _show_request(uc: UContact) -> Any:
+    def show(outcome: Outcome) -> None:
+        if outcome.reason == "dry run" and outcome.request is not None:
+            path, body = uc.preview(outcome.request)
+            print(f"{outcome.position}: POST {path} {body}")
+
+    return show
+
+
+def print_report(report: Report, rejects: Rejects) -> None:
+    """Print the counts, why rows did not succeed, and which outcomes are unknown."""
+    print(f"{report.summary()} in {report.seconds:.1f} s")
+    for (status, reason), count in sorted(report.reasons.items()):
+        print(f"  {count:>7} {status}: {reason}")
+    unknown = sorted((o for o in report.problems if o.status == "unknown"), key=lambda outcome: outcome.index)
+    if unknown:
+        named = ", ".join(outcome.position for outcome in unknown[:_NAMED])
+        print(f"unknown: {named}{' ...' if report.unknown > _NAMED else ''}; these may ring, and are never sent again")
+    if rejects.rows:
+        print(f"not done: {rejects.path} ({rejects.rows} rows, each with its reason)")
+    if report.stopped:
+        print(f"stopped early: {report.stopped}")
+
+
+def _next_step(args: argparse.Namespace, report: Report, rejects: Rejects) -> None:
+    if args.dry_run:
+        _say("nothing was sent; the same command without --dry-run sends")
+    elif report.stopped and not args.no_journal:
+        _say(f"to resume, run the same command again: {shlex.join(sys.argv)}")
+    elif rejects.rows and not args.no_journal:
+        journal = args.journal or args.file.with_name(args.file.name + ".journal")
+        _say(
+            f"next: mend {rejects.path}, then run this command with it and "
+            f"--journal {shlex.quote(str(journal))} --amended: what is known there is not sent again"
+        )
+
+
+def exit_code(report: Report) -> int:
+    """Return the exit code of a run; the highest that applies."""
+    if report.stopped:
+        return STOPPED
+    if report.unknown:
+        return UNKNOWN
+    return DONE if report.complete else INCOMPLETE
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

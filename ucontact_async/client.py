@@ -1,0 +1,365 @@
+"""``UContact``: settings in, groups of endpoints mounted on one caller, the lifetime of it all.
+
+Siblings below do not know each other; they are introduced here. Nothing is opened before the first call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from .api import endpoint_of
+from .api.dialers import Dialers
+from .api.session import EndSession, GetUserToken, Session, UserLogin
+from .caller import Abandoned, HttpCaller
+from .endpoint import Flight, Prepared, Request, Safety
+from .errors import NotFound, SettingsError
+from .limiter import Limiter, Priority
+from .pool import SessionLane
+from .retry import RetryRule
+from .settings import Secret, ServerProfile, Settings, origin_of, read_environment, zone_of
+from .text import Rules
+from .tokens import TokenManager, TokenStore
+from .wire import Reply, encode_form, masked
+
+if TYPE_CHECKING:
+    from .batch.intake import Planner
+    from .batch.report import Report
+    from .batch.runner import Bulk, BulkOptions
+
+__all__ = ["UContact"]
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+# How long close waits for calls whose callers were cancelled; the answer usually takes a fraction of it.
+CLOSE_GRACE = 10.0
+
+
+class UContact:
+    """A client of one uContact server, for one event loop: ``async with UContact(url, user=..., password=...) as uc``.
+
+    ``timezone`` is the server's (a name such as ``America/Montevideo``); without it no date can be sent. A ``token``
+    that was given is never ended and never replaced. ``limiter`` may be shared by several clients, ``token_store`` by
+    the processes of one machine. ``connection="fresh"`` uses each connection once. ``ca`` is a file of trusted
+    certificates. Raises :class:`SettingsError` for what cannot work.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        token: str | None = None,
+        token_scheme: Literal["Basic", "Bearer"] = "Basic",  # noqa: S107  a scheme, no secret
+        timezone: str | ZoneInfo | None = None,
+        records: str | None = None,
+        backup_records: str | None = None,
+        token_store: TokenStore | None = None,
+        limiter: Limiter | None = None,
+        connection: Literal["keep", "fresh"] = "keep",
+        lane: Literal["auto", "session"] = "auto",
+        profile: ServerProfile | None = None,
+        ca: str | Path | None = None,
+    ) -> None:
+        settings = Settings(
+            url=origin_of(url),
+            user=user,
+            password=None if password is None else Secret(password),
+            token=None if token is None else Secret(token),
+            token_scheme=token_scheme,
+            timezone=zone_of(timezone),
+            records=None if records is None else origin_of(records),
+            backup_records=None if backup_records is None else origin_of(backup_records),
+            connection=connection,
+            lane=lane,
+            ca=None if ca is None else Path(ca),
+            profile=profile or ServerProfile(),
+        )
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._listeners: list[Callable[[Abandoned], None]] = []
+        login_caller = HttpCaller(
+            settings=settings,
+            lane=SessionLane(settings),
+            limiter=limiter or Limiter(),
+            retry=RetryRule(),
+            spawn=self._spawn,
+            notify=self._notify,
+        )
+        self._login = _Login(settings, login_caller)
+        login_caller.tokens = TokenManager(
+            login=self._login.login,
+            logout=self._login.logout,
+            spawn=self._spawn,
+            given=settings.token,
+            store=token_store,
+            owner="" if token_store is None else f"{settings.url} {user}",
+        )
+        self._mount(login_caller)
+
+    def _mount(self, caller: HttpCaller) -> None:
+        self._caller = caller
+        self.dialers = Dialers(caller)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Build a client from the ``UCONTACT_*`` variables of the environment."""
+        found = read_environment(environ)
+        if "url" not in found:
+            raise SettingsError("UCONTACT_URL is not set; give the server's address")
+        url = found.pop("url")
+        return cls(url, **found)  # type: ignore[arg-type]  # token_scheme is checked by Settings
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; their ``repr`` shows no secret."""
+        return self._caller.settings
+
+    @property
+    def rules(self) -> Rules:
+        """What the text formats need to know of this server."""
+        return self._caller.rules
+
+    @property
+    def limiter(self) -> Limiter:
+        """The limiter in force: ``limiter.stats`` to look at, ``max_concurrency`` and ``max_per_second`` to change."""
+        return self._caller.limiter
+
+    def with_options(self, *, timeout: float | None = None, priority: Priority | None = None) -> Self:
+        """Return a client that shares everything with this one but ``timeout`` (seconds an attempt) or ``priority``.
+
+        Close the original, not the copy.
+        """
+        settings = self._caller.settings
+        if timeout is not None:
+            settings = msgspec.structs.replace(settings, timeout=float(timeout))
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin._mount(self._caller.with_options(settings, priority or self._caller.priority))
+        return twin
+
+    def listen(self, listener: Callable[[Abandoned], None]) -> None:
+        """Have ``listener`` called with every :class:`Abandoned` event."""
+        self._listeners.append(listener)
+
+    async def send(self, request: Request[R]) -> R:
+        """Perform ``request`` and return its reply: the same as the coroutine of its endpoint."""
+        return await self._caller.call(endpoint_of(request), request)
+
+    async def request(self, path: str, form: Mapping[str, str], *, reply: Reply[R], safety: Safety) -> R:
+        """Call an endpoint that the vendor's page does not list.
+
+        ``path`` follows ``/Integra/resources/``; one that starts with ``/`` reaches another root such as
+        ``/IntegraChannels/resources/...``. ``reply`` is one of ``Reply.DONE``, ``Reply.TEXT`` and ``Reply.JSON``.
+        """
+        prepared = Prepared[R](path=path, body=encode_form(form), reply=reply, safety=safety)
+        return await self._caller.perform(prepared, Flight(), wait=self.settings.wait)
+
+    def stream(
+        self,
+        requests: Iterable[Any] | AsyncIterable[Any],
+        *,
+        journal: str | Path | None = None,
+        max_concurrency: int | Literal["auto"] = "auto",
+        max_per_second: float | None = None,
+        max_failures: int | str | None = None,
+        max_unknown: int | None = 20,
+        on_unknown: Literal["hold"] = "hold",
+        on_duplicate: Literal["refuse", "skip", "allow"] = "refuse",
+        not_after: datetime | Callable[[Request[Any]], datetime | None] | None = None,
+        dry_run: bool = False,
+        ordered: bool = False,
+        amended: bool = False,
+        retry_refused: bool = False,
+        allow_past: bool = False,
+    ) -> Bulk:
+        """Send many requests, bounded and lazily, and get their outcomes as they complete.
+
+        ``async with uc.stream(requests, journal="run.db") as outcomes: async for outcome in outcomes: ...``
+
+        Args:
+            requests: any iterable or async iterable of requests, kinds mixed as you like; read as fast as sent.
+            journal: a file that remembers what was sent; the same path again resumes. Without one a second run
+                sends everything again.
+            max_concurrency: how many calls on the wire at most; ``"auto"`` leaves it to the client's limiter.
+            max_per_second: how many calls may start in a second.
+            max_failures: stop after more failures than this (a number, or a share such as ``"1%"``).
+            max_unknown: stop after more unknown outcomes than this; ``None`` never.
+            on_unknown: ``"hold"``: an unknown outcome is reported and never sent again.
+            on_duplicate: ``"refuse"`` and ``"skip"`` leave out the second of two rows that are the same call,
+                ``"allow"`` sends it.
+            not_after: a moment, or a function of the request that gives one, after which a row is not sent.
+            dry_run: check, compare and encode everything; send nothing and write no journal.
+            ordered: yield outcomes in the order of the input.
+            amended: take a journal of another version of the input: known rows are not sent again.
+            retry_refused: send again what the server refused in an earlier run.
+            allow_past: send calls whose ``calldate`` has passed; they ring at once.
+
+        Raises:
+            SettingsError: an option makes no sense.
+            JournalError: on entering, if the journal is busy, foreign or unusable; while running, if it fails.
+        """
+        from .batch.runner import BulkOptions
+
+        options = BulkOptions(
+            journal=None if journal is None else Path(journal),
+            max_concurrency=max_concurrency,
+            max_per_second=max_per_second,
+            max_failures=max_failures,
+            max_unknown=max_unknown,
+            on_unknown=on_unknown,
+            on_duplicate=on_duplicate,
+            not_after=not_after,
+            dry_run=dry_run,
+            ordered=ordered,
+            amended=amended,
+            retry_refused=retry_refused,
+            allow_past=allow_past,
+        )
+        return self.run(requests, options)
+
+    def run(
+        self, items: Iterable[Any] | AsyncIterable[Any], options: BulkOptions, *, planner: Planner | None = None
+    ) -> Bulk:
+        """Open a run over ``items``: what :meth:`stream`, :meth:`bulk` and the command line stand on.
+
+        With a ``planner`` (see ``batch.operations.plan``) the items may be rows of a file.
+        """
+        from .batch.runner import Bulk
+
+        return Bulk(
+            items,
+            caller=self._caller.with_options(self.settings, "bulk"),
+            limiter=self.limiter,
+            server=self.settings.url,
+            options=options,
+            spawn=self._spawn,
+            planner=planner,
+        )
+
+    def preview(self, request: Request[Any]) -> tuple[str, str]:
+        """Return path and body that ``request`` would be sent with, numbers and form data hidden.
+
+        The hidden characters aside it is what goes out, byte for byte. Raises :class:`InvalidRequest`.
+        """
+        self._caller.prepare(request)
+        hidden = self._caller.prepare(type(request)(**masked(request)))
+        return self.settings.path(hidden.path), hidden.body.decode("ascii")
+
+    async def bulk(
+        self,
+        requests: Iterable[Any] | AsyncIterable[Any],
+        *,
+        journal: str | Path | None = None,
+        max_concurrency: int | Literal["auto"] = "auto",
+        max_per_second: float | None = None,
+        max_failures: int | str | None = None,
+        max_unknown: int | None = 20,
+        on_unknown: Literal["hold"] = "hold",
+        on_duplicate: Literal["refuse", "skip", "allow"] = "refuse",
+        not_after: datetime | Callable[[Request[Any]], datetime | None] | None = None,
+        dry_run: bool = False,
+        ordered: bool = False,
+        amended: bool = False,
+        retry_refused: bool = False,
+        allow_past: bool = False,
+        progress: Callable[[Report], None] | None = None,
+    ) -> Report:
+        """Send many requests and return the report: :meth:`stream`, folded. It ends, then ``raise_for_status()``.
+
+        ``progress`` is called with the report as it grows. The options and errors are those of :meth:`stream`.
+        """
+        run = self.stream(
+            requests,
+            journal=journal,
+            max_concurrency=max_concurrency,
+            max_per_second=max_per_second,
+            max_failures=max_failures,
+            max_unknown=max_unknown,
+            on_unknown=on_unknown,
+            on_duplicate=on_duplicate,
+            not_after=not_after,
+            dry_run=dry_run,
+            ordered=ordered,
+            amended=amended,
+            retry_refused=retry_refused,
+            allow_past=allow_past,
+        )
+        async with run:
+            async for _ in run:
+                if progress is not None:
+                    progress(run.report)
+        return run.report
+
+    async def login(self) -> None:
+        """Log in now instead of at the first call."""
+        await self._caller.login()
+
+    async def aclose(self) -> None:
+        """Finish what is on the wire, end the session if this client began it, and close all connections."""
+        tokens = self._caller.tokens
+        assert tokens is not None
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_GRACE)
+        await tokens.aclose()
+        for task in self._tasks:
+            task.cancel()
+        await self._caller.lane.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        import anyio
+
+        with anyio.move_on_after(CLOSE_GRACE + 10.0, shield=True):
+            await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"UContact({self.settings.url!r}, user={self.settings.user!r})"
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _notify(self, event: Abandoned) -> None:
+        outcome = "succeeded" if event.error is None else type(event.error).__name__
+        _log.warning("a cancelled call was finished all the same: %s, %s", type(event.request).__name__, outcome)
+        for listener in self._listeners:
+            listener(event)
+
+
+class _Login:
+    """Login and logout over a caller, for the token manager."""
+
+    def __init__(self, settings: Settings, caller: HttpCaller) -> None:
+        self._settings = settings
+        self._caller = caller
+        self._endpoint: Literal["new", "old"] = "new"
+
+    async def login(self) -> str:
+        user, password = self._settings.user, self._settings.password
+        if user is None or password is None:
+            raise SettingsError("a login needs user and password")
+        if self._endpoint == "new":
+            try:
+                request = GetUserToken(user=user, password=password.reveal())
+                return await self._caller.call(Session.get_user_token, request)
+            except NotFound:
+                self._endpoint = "old"  # protocol.md 1.1: an old server has no getUserToken
+        return await self._caller.call(Session.user_login, UserLogin(user=user, password=password.reveal()))
+
+    async def logout(self, token: str) -> None:
+        assert self._settings.user is not None
+        await self._caller.call(Session.end_session, EndSession(user=self._settings.user, token=token))

@@ -1,0 +1,344 @@
+"""The connection pool over aiohttp's connector, and the session lane: bytes out, :class:`Answer` in.
+
+This file knows how far a failed attempt got, by phase and never by the type of an exception (``reliability.md``
+F2). It does not know what an answer means, who is asking, or whether anyone will try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import os
+import select
+import socket
+import ssl
+import struct
+import weakref
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+import aiohttp
+import msgspec
+
+from .errors import NotSent, ReplyLost, UContactError, UnreadableReply
+from .wire import CONTENT_TYPE, Answer
+
+if TYPE_CHECKING:
+    from aiohttp.client import ClientTimeout
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+    from .settings import Settings
+
+__all__ = ["Attempt", "Lane", "Outgoing", "Phase", "SessionLane", "readable"]
+
+CONNECT_TIMEOUT = 5.0
+# Below the idle limits of the servers seen in front of such APIs: Apache 5 s, Tomcat 20 s, nginx 75 s.
+KEEPALIVE = 4.0
+
+
+class Phase(enum.Enum):
+    """How far an attempt got."""
+
+    WAITING = "waiting"
+    """No byte has left: waiting for a connection."""
+    SENT = "sent"
+    """The first byte may have left."""
+    ANSWERED = "answered"
+    """The head of an answer came back."""
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """What a lane sends: a POST of ``body`` to ``path``, ``timeout`` seconds and ``limit`` bytes for its answer."""
+
+    path: str
+    body: bytes
+    authorization: str | None
+    timeout: float
+    limit: int
+
+    def __repr__(self) -> str:
+        return f"Outgoing({self.path}, {len(self.body)} bytes)"
+
+
+class Attempt:
+    """One try at one request; made by the caller, written by the lane."""
+
+    __slots__ = ("_clock", "_reused", "_send_by", "_transport", "incomplete", "phase", "stale")
+
+    def __init__(self, *, send_by: float | None = None, clock: Callable[[], float] | None = None) -> None:
+        """``send_by`` is the moment on ``clock`` after which the first byte must not leave."""
+        self.phase = Phase.WAITING
+        self.incomplete = False
+        self.stale = False
+        self._send_by = send_by
+        self._clock = clock
+        self._transport: asyncio.Transport | None = None
+        self._reused = False
+
+    @property
+    def left(self) -> bool:
+        """Whether the first byte may have left."""
+        return self.phase is not Phase.WAITING
+
+    @property
+    def reused(self) -> bool:
+        """Whether the connection has carried an earlier request."""
+        return self._reused
+
+    def expired(self) -> bool:
+        """Whether it is too late for the first byte."""
+        return self._send_by is not None and self._clock is not None and self._clock() > self._send_by
+
+    def connected(self, transport: asyncio.Transport | None, *, reused: bool) -> None:
+        """Note the connection; from here on the first byte may leave at any moment."""
+        self._transport = transport
+        self._reused = reused
+        self.stale = False
+        self.phase = Phase.SENT
+
+    def held_back(self) -> None:
+        """Note that the connection was given up before a byte was handed to it."""
+        self.stale = True
+        self.phase = Phase.WAITING
+
+    def abort(self) -> None:
+        """Drop the connection at once, and note whether a part of the request never left it.
+
+        A plain close would go on uploading behind our back (``reliability.md`` F4).
+        """
+        transport = self._transport
+        if transport is None:
+            return
+        self._transport = None
+        if transport.get_write_buffer_size() > 0:
+            self.incomplete = True
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+
+
+class Lane(Protocol):
+    """A way to the server."""
+
+    async def exchange(self, outgoing: Outgoing, attempt: Attempt) -> Answer:
+        """Send and return the answer, or raise ``NotSent``, ``ReplyLost`` or ``UnreadableReply``."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+_ATTEMPT: ContextVar[Attempt] = ContextVar("ucontact_async_attempt")
+
+
+def readable(transport: asyncio.Transport) -> bool:
+    """Return whether bytes or the end of the stream wait on an idle connection: it must not be used again."""
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return True
+    if not hasattr(select, "poll"):
+        return bool(select.select([sock.fileno()], [], [], 0)[0])
+    poller = select.poll()
+    poller.register(sock.fileno(), select.POLLIN | getattr(select, "POLLRDHUP", 0))
+    return bool(poller.poll(0))
+
+
+def _usable(connection: Connection, probe: Callable[[asyncio.Transport], bool]) -> bool:
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
+        return False
+    return not probe(transport)
+
+
+class _GuardedConnector(aiohttp.TCPConnector):
+    """Never hands out a poisoned connection, and tells the attempt when it has one (``reliability.md`` F5)."""
+
+    def __init__(self, probe: Callable[[asyncio.Transport], bool], **options: Any) -> None:
+        super().__init__(**options)
+        self.probe = probe
+        self._seen: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ASYNC109  aiohttp's own signature
+    ) -> Connection:
+        attempt = _ATTEMPT.get()
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            assert protocol is not None
+            reused = protocol in self._seen
+            self._seen.add(protocol)
+            # A fresh TLS connection may hold a session ticket that nobody has read yet: only reused ones are asked.
+            if not reused or _usable(connection, self.probe):
+                break
+            connection.close()
+        if attempt.expired():
+            connection.release()
+            raise _expired()
+        attempt.connected(connection.transport, reused=reused)
+        return connection
+
+
+class _GuardedRequest(aiohttp.ClientRequest):
+    """Asks the guard once more in the very step that writes: below Python 3.12 that is one loop turn later."""
+
+    async def write_bytes(self, writer: Any, conn: Connection, content_length: int | None = None) -> None:
+        attempt = _ATTEMPT.get()
+        connector = conn._connector  # noqa: SLF001  the only way from a connection to its guard
+        poisoned = attempt.reused and isinstance(connector, _GuardedConnector) and not _usable(conn, connector.probe)
+        if poisoned or attempt.expired():
+            attempt.held_back()
+            conn.close()
+            return
+        await super().write_bytes(writer, conn, content_length)
+
+
+class SessionLane:
+    """The lane that takes everything: one aiohttp session, opened in the running loop at the first request."""
+
+    def __init__(self, settings: Settings, *, probe: Callable[[asyncio.Transport], bool] = readable) -> None:
+        """``probe`` says whether something waits on an idle connection."""
+        self._settings = settings
+        self._probe = probe
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def exchange(self, outgoing: Outgoing, attempt: Attempt) -> Answer:
+        """Send and return the answer; a connection found dead before the first byte is replaced, not reported."""
+        session = self._open()
+        token = _ATTEMPT.set(attempt)
+        try:
+            async with asyncio.timeout(outgoing.timeout):
+                while True:
+                    attempt.stale = False
+                    try:
+                        return await self._post(session, outgoing, attempt)
+                    except (aiohttp.ClientError, OSError):
+                        if not attempt.stale or attempt.expired():
+                            raise
+        except BaseException as error:
+            attempt.abort()
+            failure = _failure_of(error, attempt, outgoing)
+            if failure is None:
+                raise
+        finally:
+            _ATTEMPT.reset(token)
+        # From None, and out of the except block: the reprs of aiohttp's errors show the Authorization header.
+        raise failure
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        if self._session is None:
+            self._session = self._new_session()
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError("a client belongs to the event loop it was first used in; make one client per loop")
+        return self._session
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        settings = self._settings
+        context: ssl.SSLContext | bool = True
+        if settings.ca is not None:
+            context = ssl.create_default_context(cafile=settings.ca)
+        connector = _GuardedConnector(
+            self._probe,
+            # The limiter alone decides how many are in flight; a second limit here would be a second queue.
+            limit=0,
+            ssl=context,
+            force_close=settings.connection == "fresh",
+            **({} if settings.connection == "fresh" else {"keepalive_timeout": KEEPALIVE}),
+        )
+        return aiohttp.ClientSession(
+            base_url=settings.url,
+            connector=connector,
+            request_class=_GuardedRequest,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
+            headers={"Content-Type": CONTENT_TYPE, "Accept-Encoding": "identity", "Accept": "*/*"},
+            auto_decompress=False,
+            raise_for_status=False,
+            trust_env=False,
+        )
+
+    @staticmethod
+    async def _post(session: aiohttp.ClientSession, outgoing: Outgoing, attempt: Attempt) -> Answer:
+        response = await session.post(
+            outgoing.path,
+            data=outgoing.body,
+            # No local name: a traceback with locals would show it.
+            headers=None if outgoing.authorization is None else {"Authorization": outgoing.authorization},
+            allow_redirects=False,
+        )
+        try:
+            attempt.phase = Phase.ANSWERED
+            body = bytearray()
+            while chunk := await response.content.readany():
+                body += chunk
+                if len(body) > outgoing.limit:
+                    raise UnreadableReply(f"the answer is longer than {outgoing.limit} bytes", status=response.status)
+        except BaseException:
+            response.close()
+            raise
+        framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+        return Answer(response.status, response.headers, bytes(body), weak=not framed)
+
+
+def _expired() -> NotSent:
+    return NotSent("it was too late for the first byte to leave", transient=False)
+
+
+def _failure_of(error: BaseException, attempt: Attempt, outgoing: Outgoing) -> UContactError | None:
+    """Return our error for what aiohttp raised, by how far the attempt got; ``None`` to let ``error`` pass."""
+    if not isinstance(error, aiohttp.ClientError | OSError | TimeoutError | ValueError | UContactError):
+        return None
+    if not attempt.left:
+        if isinstance(error, UContactError):
+            return error
+        return _expired() if attempt.expired() else _not_sent(error, outgoing)
+    if attempt.incomplete:
+        return NotSent("the connection broke before the whole request had left")
+    if isinstance(error, UContactError):
+        return error
+    if isinstance(error, TimeoutError):
+        return ReplyLost(f"no whole answer within {outgoing.timeout:g} s", phase=attempt.phase.value)
+    if isinstance(error, aiohttp.ClientResponseError):
+        # aiohttp makes up a status of 400 for bytes it cannot read (reliability.md F6): not told to anyone.
+        return UnreadableReply("the bytes that came back are not an HTTP answer")
+    return ReplyLost(f"the connection broke before a whole answer came ({_cause(error)})", phase=attempt.phase.value)
+
+
+def _not_sent(error: BaseException, outgoing: Outgoing) -> NotSent:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return NotSent(f"the server's certificate is not trusted ({_cause(error)})", transient=False)
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return NotSent(f"TLS failed ({_cause(error)})", transient=False)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return NotSent("the server's name is not known")
+    if isinstance(error, TimeoutError):
+        return NotSent(f"no connection within {min(CONNECT_TIMEOUT, outgoing.timeout):g} s")
+    if isinstance(error, ValueError):
+        return NotSent("the request cannot be written as HTTP", transient=False)
+    return NotSent(f"no connection ({_cause(error)})")
+
+
+def _cause(error: BaseException) -> str:
+    """Name the cause without aiohttp's own text, which may hold the URL or headers."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return type(error).__name__
