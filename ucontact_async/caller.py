@@ -15,7 +15,7 @@ import msgspec
 
 from .api import endpoint_of
 from .endpoint import Endpoint, Flight, Prepared, Request, Safety
-from .errors import NotSent, OutcomeUnknown, Throttled, UContactError, Unauthorized
+from .errors import NotSent, OutcomeUnknown, Refused, Throttled, UContactError, Unauthorized
 from .limiter import Limiter, Priority
 from .pool import Attempt, Lane, Outgoing
 from .retry import RetryRule
@@ -72,7 +72,7 @@ class HttpCaller:
         self.limiter = limiter
         self.retry = retry
         self.tokens = tokens
-        self.priority = priority
+        self.priority: Priority = priority
         self._spawn = spawn
         self._notify = notify
         self._clock = clock
@@ -151,7 +151,7 @@ class HttpCaller:
             try:
                 if prepared.authenticated:
                     token = await self._token(refused, wait)
-                return await self._try(prepared, flight, token, send_by, wait)
+                reply = await self._try(prepared, flight, token, send_by, wait)
             except UContactError as error:
                 error.endpoint = prepared.path
                 error.attempts = tries
@@ -161,9 +161,14 @@ class HttpCaller:
                     pause: float | None = 0.0
                 else:
                     pause = self.retry.pause(error, tries, prepared.safety)
+                self._note(error)
                 if pause is None or (send_by is not None and self._clock() + pause > send_by):
                     raise
-                self._note_overload(error)
+            else:
+                self.limiter.recovered()
+                return reply
+            # Surely not applied, or repeatable: between two tries nothing of the call is on the wire.
+            flight.progress = None
             if flight.arms:
                 flight.withdraw()
             await asyncio.sleep(pause)
@@ -173,6 +178,8 @@ class HttpCaller:
     ) -> R:
         attempt = Attempt(send_by=send_by, clock=self._clock)
         flight.progress = attempt
+        if flight.forbidden:
+            attempt.forbid()
         try:
             await self._take_slot(prepared, flight, attempt, wait)
             try:
@@ -184,7 +191,6 @@ class HttpCaller:
             if flight.arms and not attempt.left:
                 flight.withdraw()
             raise
-        self.limiter.recovered()
         reply: Reply[R] = prepared.reply
         return read_answer(answer, reply, self.settings.profile)
 
@@ -225,8 +231,11 @@ class HttpCaller:
             limit=prepared.reply.limit,
         )
 
-    def _note_overload(self, error: UContactError) -> None:
+    def _note(self, error: UContactError) -> None:
+        """Tell the limiter what ``error`` says of the server's state; a lost answer says nothing."""
         if isinstance(error, Throttled):
             self.limiter.overloaded(error.retry_after)
-        elif isinstance(error, NotSent):
-            self.limiter.overloaded()
+        elif isinstance(error, Refused):
+            self.limiter.recovered()
+        elif isinstance(error, NotSent) and error.transient:
+            self.limiter.overloaded(reached=False)

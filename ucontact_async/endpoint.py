@@ -106,6 +106,10 @@ class Progress(Protocol):
         """Whether the first byte may have left."""
         ...
 
+    def forbid(self) -> None:
+        """See to it that the first byte does not leave any more."""
+        ...
+
 
 class Flight:
     """One call on its way, watched by whoever started it: how far it got, what must happen before its first byte."""
@@ -114,6 +118,13 @@ class Flight:
     """Whether :meth:`arm` has anything to do."""
 
     progress: Progress | None = None
+    forbidden: bool = False
+
+    def forbid(self) -> None:
+        """See to it that no first byte leaves from now on: cancelling alone may come one turn too late."""
+        self.forbidden = True
+        if self.progress is not None:
+            self.progress.forbid()
 
     @property
     def left(self) -> bool:

@@ -55,6 +55,7 @@ class Limiter:
         self._waiting: dict[Priority, deque[asyncio.Future[None]]] = {"interactive": deque(), "bulk": deque()}
         self._opens_at = clock()
         self._overloads = 0
+        self._unreached_since: float | None = None
         self._last_start = -math.inf
 
     @property
@@ -78,6 +79,11 @@ class Limiter:
             self._wake()
         return min(wanted, self._limit)
 
+    def narrow(self) -> None:
+        """Take back what :meth:`widen` did."""
+        if self._auto:
+            self._limit = AUTO
+
     @property
     def max_per_second(self) -> float | None:
         """How many requests may start in a second; ``None`` for no limit; may be set while running."""
@@ -98,18 +104,32 @@ class Limiter:
         """Whether the gate is closed."""
         return self._opens_at > self._clock()
 
-    def overloaded(self, retry_after: float | None = None) -> None:
-        """Close the gate for ``retry_after`` seconds, or for 0.1 s doubled with every sign in a row, at most 10 s."""
-        if retry_after is None:
-            if self.closed:
-                return
-            retry_after = min(0.1 * 2**self._overloads, 10.0)
+    def overloaded(self, retry_after: float | None = None, *, reached: bool = True) -> None:
+        """Close the gate for ``retry_after`` seconds, or for 0.1 s doubled with every sign in a row, at most 10 s.
+
+        ``reached`` says whether the sign came from the server itself.
+        """
+        if reached:
+            self._unreached_since = None
+        elif self._unreached_since is None:
+            self._unreached_since = self._clock()
+        if retry_after is None and self.closed:
+            return
+        seconds = retry_after
+        if seconds is None:
+            seconds = min(0.1 * 2**self._overloads, 10.0)
             self._overloads = min(self._overloads + 1, 7)  # 0.1 * 2**7 is above 10; unbounded it overflows in hours
-        self._opens_at = max(self._opens_at, self._clock() + retry_after)
+        self._opens_at = max(self._opens_at, self._clock() + seconds)
 
     def recovered(self) -> None:
-        """Note that the server answers again."""
+        """Note that the server does what it is asked."""
         self._overloads = 0
+        self._unreached_since = None
+
+    @property
+    def unreached_seconds(self) -> float:
+        """For how long every attempt has failed to reach the server; 0 while it is reached."""
+        return 0.0 if self._unreached_since is None else self._clock() - self._unreached_since
 
     async def turn(self, wait: float | None = None) -> None:
         """Wait until the gate is open and the pace allows a start; ``NotSent`` if that takes more than ``wait`` s."""

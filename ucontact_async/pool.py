@@ -89,6 +89,10 @@ class Attempt:
         """Whether the connection has carried an earlier request."""
         return self._reused
 
+    def forbid(self) -> None:
+        """See to it that the first byte does not leave any more."""
+        self._clock, self._send_by = (lambda: 0.0), -1.0
+
     def expired(self) -> bool:
         """Whether it is too late for the first byte."""
         return self._send_by is not None and self._clock is not None and self._clock() > self._send_by
@@ -160,8 +164,14 @@ def _usable(connection: Connection, probe: Callable[[asyncio.Transport], bool]) 
 class _GuardedConnector(aiohttp.TCPConnector):
     """Never hands out a poisoned connection, and tells the attempt when it has one (``reliability.md`` F5)."""
 
-    def __init__(self, probe: Callable[[asyncio.Transport], bool], **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, probe: Callable[[asyncio.Transport], bool], context: ssl.SSLContext | bool, *, fresh: bool
+    ) -> None:
+        # The limiter alone decides how many are in flight; a limit here would be a second queue.
+        if fresh:
+            super().__init__(limit=0, ssl=context, force_close=True)
+        else:
+            super().__init__(limit=0, ssl=context, keepalive_timeout=KEEPALIVE)
         self.probe = probe
         self._seen: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
 
@@ -256,14 +266,7 @@ class SessionLane:
         context: ssl.SSLContext | bool = True
         if settings.ca is not None:
             context = ssl.create_default_context(cafile=settings.ca)
-        connector = _GuardedConnector(
-            self._probe,
-            # The limiter alone decides how many are in flight; a second limit here would be a second queue.
-            limit=0,
-            ssl=context,
-            force_close=settings.connection == "fresh",
-            **({} if settings.connection == "fresh" else {"keepalive_timeout": KEEPALIVE}),
-        )
+        connector = _GuardedConnector(self._probe, context, fresh=settings.connection == "fresh")
         return aiohttp.ClientSession(
             base_url=settings.url,
             connector=connector,

@@ -144,7 +144,7 @@ class FormCodec:
             values = msgspec.json.decode(form[self.argument].encode("utf-8", "surrogateescape"))
         except KeyError:
             raise ValueError(f"no field {self.argument}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             raise ValueError(f"{self.argument} is not JSON") from None
         if not isinstance(values, dict):
             raise ValueError(f"{self.argument} is not a JSON object")
@@ -167,6 +167,9 @@ class Reply(Generic[R]):
 
     limit = COMMAND_LIMIT
     """The largest body that is read, in bytes."""
+
+    secret = False
+    """Whether a body, understood or not, may hold a secret and must not be quoted in an error."""
 
     DONE: ClassVar[Reply[None]]
     """``1`` for done, ``0`` for refused."""
@@ -256,8 +259,8 @@ def _read_body(answer: Answer, reply: Reply[R]) -> R:
         return reply.decode(answer.body)
     except (ValueError, RecursionError):
         # msgspec.DecodeError and UnicodeDecodeError are ValueErrors too.
-        shown = printable(answer.body[:64].decode("utf-8", "replace"))
-    raise UnreadableReply(f"HTTP 200 with a body this endpoint never gives: {shown!r}", status=200)
+        shown = "hidden" if reply.secret else repr(printable(answer.body[:256].decode("utf-8", "replace")))
+    raise UnreadableReply(f"HTTP 200 with a body this endpoint never gives: {shown}", status=200)
 
 
 def _error_of(answer: Answer, profile: ServerProfile) -> UContactError | None:

@@ -458,3 +458,21 @@ async def test_a_token_that_dies_in_the_middle(emulator, journal):
     assert count == 500
     assert emulator.ledger.logins == 2
     assert set(applied(emulator).values()) == {1}
+
+
+async def test_stopping_makes_nothing_unknown(emulator, tmp_path):
+    """Stopped at any moment, with a server that answers, a run leaves no row sent or unknown, and none sent twice."""
+    emulator.set_faults(rule("latency", seconds=0.004))
+    for moment in range(40):
+        emulator.ledger.clear()
+        journal = tmp_path / f"{moment}.db"
+        async with client_of(emulator, connection="fresh" if moment % 2 else "keep") as uc:
+            await uc.login()
+            run = uc.run(calls(300), BulkOptions(journal=journal, max_concurrency=16))
+            async with run:
+                asyncio.get_running_loop().call_later(0.003 + moment * 0.0007, run.stop, "enough")
+                counts = Counter([outcome.status async for outcome in run])
+        assert counts["unknown"] == counts["failed"] == 0
+        assert states(journal)["sent"] == 0
+        assert states(journal)["succeeded"] == counts["succeeded"] == len(emulator.ledger.of(SCHEDULE))
+        assert set(applied(emulator).values()) <= {1}

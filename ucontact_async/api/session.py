@@ -24,6 +24,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9+/_-]{16,4096}={0,2}")
 class LoginReply(Reply[str]):
     """The token in every shape that was seen: bare, quoted, last in a list, ``md5secret`` of an object (1.1)."""
 
+    secret = True
+
     def decode(self, body: bytes) -> str:
         text = body.decode("utf-8").strip()
         if text == "0":

@@ -121,7 +121,7 @@ class JournalFile:
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         self._db = db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA cache_size = -8000")  # 8 MB whatever the file
+        db.execute("PRAGMA cache_size = -2000")  # 2 MB whatever the file
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if tables and not tables >= {"meta", "rows"}:
             raise JournalError(f"{path} is a database of something else; give another journal")

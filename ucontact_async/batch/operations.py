@@ -28,6 +28,8 @@ __all__ = ["IDENTITY", "OPERATIONS", "Operation", "Plan", "identity_of", "plan"]
 
 # What the report adds to rows that are fed back in.
 _REPORTED = frozenset({"row", "outcome", "reason"})
+# Rows of a rejects file that another journal knows as sent, or as the twin of one that was.
+_HELD = frozenset({"unknown", "duplicate"})
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -184,6 +186,8 @@ class Plan:
         if row.problem is not None:
             raise InvalidRequest("row", row.problem)
         fields = row.fields
+        if (held := fields.get("outcome")) in _HELD:
+            raise InvalidRequest("outcome", f"says {held}: it may ring already; empty the cell to have the row sent")
         given: dict[str, Any] = {} if self._campaign is None else {"campaign": self._common_campaign(row)}
         for our, their, read, needed in self._cells:
             if text := fields[their].strip():

@@ -23,7 +23,6 @@ from ..errors import (
     NotSent,
     ReplyLost,
     SettingsError,
-    Throttled,
     UContactError,
     Unauthorized,
 )
@@ -146,20 +145,18 @@ class Bulk:
         self._error: BaseException | None = None
         self._logging_in = asyncio.Lock()
         self._logged_in = False
-        self._unreached = 0
-        self._reached_at = clock()
+        self._hopeless = 0
 
     async def __aenter__(self) -> Self:
         self._started = self._clock()
         options = self.options
         path = None if options.dry_run else options.journal
         header = Header(self._server, options.operation, options.digest)
-        self._limit_before = self._limiter.max_concurrency
         self._workers = self._limiter.widen(options.max_concurrency)
         try:
             self._journal = await Journal.open(path, header, deliver=self._deliver, amended=options.amended)
         except BaseException:
-            self._limiter.max_concurrency = self._limit_before
+            self._limiter.narrow()
             raise
         self._intake = Intake(
             self._items,
@@ -185,7 +182,7 @@ class Bulk:
             self.stop("the consumer left")
             with anyio.CancelScope(shield=True):
                 await asyncio.wait([self._running])
-        self._limiter.max_concurrency = self._limit_before
+        self._limiter.narrow()
         if self._error is not None and exc_info[1] is None:
             raise self._error
 
@@ -216,6 +213,8 @@ class Bulk:
         self._intake.stop()
         for scope, flight in self._flights.items():
             if flight is None or not flight.left:
+                if flight is not None:
+                    flight.forbid()
                 scope.cancel()
         return True
 
@@ -233,13 +232,20 @@ class Bulk:
                     for _ in range(self._workers):
                         workers.start_soon(self._work)
                 group.cancel_scope.cancel()
+        except Exception as error:  # noqa: BLE001  kept for the consumer
+            self._fail(error)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._close()
 
     async def _watch(self, workers: anyio.CancelScope) -> None:
-        """Cancel what is still on the wire once the grace is over."""
-        await self._stopping.wait()
+        """Stop the run when the server stays away; cancel what is still on the wire once the grace is over."""
+        patience = self.options.patience
+        while not self._stopping.is_set():
+            with anyio.move_on_after(min(1.0, patience)):
+                await self._stopping.wait()
+            if self._limiter.unreached_seconds > patience:
+                self.stop(f"the server cannot be reached since {self._limiter.unreached_seconds:.0f} s")
         await anyio.sleep(self.options.grace)
         workers.cancel()
 
@@ -275,7 +281,11 @@ class Bulk:
             await self._log_in()
             reply = await self._caller.perform(job.prepared, flight, wait=None)
         except UContactError as error:
-            self._settle(job, self._failed(job, error, self._clock() - started))
+            if flight.forbidden:
+                flight.withdraw()
+                self._deliver([stopped(job)])
+            else:
+                self._settle(job, self._failed(job, error, self._clock() - started))
         except BaseException:
             # Cancelled: what left is unknown, what did not leave is as if it had never been read.
             if flight.left:
@@ -302,7 +312,7 @@ class Bulk:
             self._flights[scope] = None
 
     async def _log_in(self) -> None:
-        """Have one worker log in while the others wait: a refused login is tried once and costs one row."""
+        """Have one worker log in while the others wait: a login that fails costs one row and ends the run."""
         if not self._logged_in:
             async with self._logging_in:
                 # Whoever had the lock may have failed and stopped the run: we are cancelled here, then.
@@ -339,21 +349,18 @@ class Bulk:
     def _judge(self, outcome: Outcome) -> None:
         """Stop the run where going on would do harm or no good; counts are of this run."""
         counts = self.report.judge(outcome)
-        if isinstance(outcome.error, Unauthorized):
-            self.stop(f"the login is refused: {outcome.detail}")
+        if isinstance(outcome.error, Unauthorized) or (outcome.error is not None and not self._logged_in):
+            self.stop(f"the login failed: {outcome.detail}")
         elif self.options.max_unknown is not None and counts.unknown > self.options.max_unknown:
             self.stop(f"more than {self.options.max_unknown} unknown outcomes (max_unknown)")
         elif counts.failed > self.options.failures_allowed(counts.rows):
             self.stop(f"more failures than max_failures={self.options.max_failures} allows")
-        if isinstance(outcome.error, NotSent | Throttled):
-            self._unreached += 1
-            hopeless = isinstance(outcome.error, NotSent) and not outcome.error.transient
-            outlasted = self._clock() - self._reached_at > self.options.patience
-            if self._unreached > self._workers and (hopeless or outlasted):
-                self.stop(f"the server cannot be reached: {outcome.detail}")
-        elif outcome.status is not Status.SKIPPED:
-            self._unreached = 0
-            self._reached_at = self._clock()
+        if isinstance(outcome.error, NotSent) and not outcome.error.transient:
+            self._hopeless += 1
+            if self._hopeless > self._workers:
+                self.stop(f"nothing can be sent: {outcome.detail}")
+        else:
+            self._hopeless = 0
 
     def _fail(self, error: BaseException) -> None:
         if self._error is None:
