@@ -31,8 +31,9 @@ from .wire import Reply, encode_form, masked
 
 if TYPE_CHECKING:
     from .batch.intake import Planner
+    from .batch.options import BulkOptions
     from .batch.report import Report
-    from .batch.runner import Bulk, BulkOptions
+    from .batch.runner import Bulk
 
 __all__ = ["UContact"]
 
@@ -181,6 +182,7 @@ class UContact:
         amended: bool = False,
         retry_refused: bool = False,
         allow_past: bool = False,
+        progress: Callable[[Report], None] | None = None,
     ) -> Bulk:
         """Send many requests, bounded and lazily, and get their outcomes as they complete.
 
@@ -203,12 +205,13 @@ class UContact:
             amended: take a journal of another version of the input: known rows are not sent again.
             retry_refused: send again what the server refused in an earlier run.
             allow_past: send calls whose ``calldate`` has passed; they ring at once.
+            progress: called with the report as it grows, once an outcome.
 
         Raises:
             SettingsError: an option makes no sense.
             JournalError: on entering, if the journal is busy, foreign or unusable; while running, if it fails.
         """
-        from .batch.runner import BulkOptions
+        from .batch.options import BulkOptions
 
         options = BulkOptions(
             journal=None if journal is None else Path(journal),
@@ -224,6 +227,7 @@ class UContact:
             amended=amended,
             retry_refused=retry_refused,
             allow_past=allow_past,
+            progress=progress,
         )
         return self.run(requests, options)
 
@@ -274,9 +278,9 @@ class UContact:
         allow_past: bool = False,
         progress: Callable[[Report], None] | None = None,
     ) -> Report:
-        """Send many requests and return the report: :meth:`stream`, folded. It ends, then ``raise_for_status()``.
+        """Send many requests and return the report: :meth:`stream` to its end, with the same options and errors.
 
-        ``progress`` is called with the report as it grows. The options and errors are those of :meth:`stream`.
+        It raises nothing for rows that fail: ``report.raise_for_status()`` does.
         """
         run = self.stream(
             requests,
@@ -293,11 +297,11 @@ class UContact:
             amended=amended,
             retry_refused=retry_refused,
             allow_past=allow_past,
+            progress=progress,
         )
         async with run:
             async for _ in run:
-                if progress is not None:
-                    progress(run.report)
+                pass
         return run.report
 
     async def login(self) -> None:

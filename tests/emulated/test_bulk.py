@@ -17,7 +17,7 @@ from ucontact_async import (
     Status,
     UContact,
 )
-from ucontact_async.batch.runner import BulkOptions
+from ucontact_async.batch.options import BulkOptions
 from ucontact_async.limiter import Limiter
 
 SCHEDULE = "Dialers/ScheduleDialerCall"
@@ -392,6 +392,15 @@ async def test_a_dry_run_sends_nothing_and_writes_nothing(emulator, journal):
     assert report.reasons == {("skipped", "dry run"): 2, ("skipped", "duplicate"): 1, ("skipped", "invalid"): 1}
     assert not emulator.ledger.requests
     assert not journal.exists()
+
+
+async def test_progress_is_told(emulator):
+    """The progress callback gets the growing report once an outcome, and the last look adds up."""
+    seen = []
+    async with client_of(emulator) as uc:
+        report = await uc.bulk(calls(20), progress=lambda report: seen.append(report.rows))
+    assert seen == list(range(1, 21))
+    assert report.rows == 20
 
 
 async def test_one_journal_one_run(emulator, journal):

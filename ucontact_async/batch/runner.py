@@ -7,84 +7,29 @@ intake's, whether it is sent again the caller's.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import anyio
-import msgspec
 
-from ..endpoint import Caller, Flight, Request, Safety
+from ..endpoint import Caller, Flight, Safety
 from ..errors import (
     NotSent,
     ReplyLost,
-    SettingsError,
     UContactError,
     Unauthorized,
 )
 from ..limiter import Limiter
-from .intake import BLOCK, Intake, IntakeOptions, Job, Planner, outcome_of, stopped
+from .intake import Intake, IntakeOptions, Job, Planner, outcome_of, stopped
 from .journal import Header, Journal
+from .options import BulkOptions
+from .outbox import Outbox
 from .outcome import Outcome, Status, status_of
 from .report import Report
 
-__all__ = ["Bulk", "BulkOptions"]
-
-# How long calls on the wire may take to end once a run is told to stop (reliability.md 1.3, rule 6).
-GRACE = 10.0
-# How long a run goes on trying while nothing gets through: a restarting server is back within this.
-PATIENCE = 60.0
-
-
-class BulkOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of :meth:`UContact.stream` and :meth:`UContact.bulk`, described there."""
-
-    journal: Path | None = None
-    max_concurrency: int | Literal["auto"] = "auto"
-    max_per_second: float | None = None
-    max_failures: int | str | None = None
-    max_unknown: int | None = 20
-    on_unknown: Literal["hold"] = "hold"
-    on_duplicate: Literal["refuse", "skip", "allow"] = "refuse"
-    not_after: datetime | Callable[[Request[Any]], datetime | None] | None = None
-    dry_run: bool = False
-    ordered: bool = False
-    amended: bool = False
-    retry_refused: bool = False
-    allow_past: bool = False
-    grace: float = GRACE
-    patience: float = PATIENCE
-    operation: str = "*"
-    digest: str = ""
-
-    def __post_init__(self) -> None:
-        if self.on_unknown != "hold":
-            raise SettingsError(f"on_unknown is 'hold', not {self.on_unknown!r}")
-        if self.on_duplicate not in ("refuse", "skip", "allow"):
-            raise SettingsError(f"on_duplicate is 'refuse', 'skip' or 'allow', not {self.on_duplicate!r}")
-        if self.max_unknown is not None and self.max_unknown < 0:
-            raise SettingsError("max_unknown is 0 or more, or None for no limit")
-        self.failures_allowed(0)
-
-    def failures_allowed(self, rows: int) -> float:
-        """Return how many failures are tolerated after ``rows`` rows."""
-        limit = self.max_failures
-        if limit is None:
-            return float("inf")
-        if isinstance(limit, str):
-            share = limit.strip()
-            number = share.removesuffix("%")
-            if share == number or not number.replace(".", "", 1).isdecimal():
-                raise SettingsError(f"max_failures is a number of rows or a share such as '1%', not {limit!r}")
-            # A share of a handful of rows says nothing yet.
-            return max(rows, 100) * float(number) / 100
-        if isinstance(limit, bool) or limit < 0:
-            raise SettingsError("max_failures is 0 or more")
-        return limit
+__all__ = ["Bulk"]
 
 
 class _RowFlight(Flight):
@@ -129,7 +74,7 @@ class Bulk:
     ) -> None:
         """Use :meth:`UContact.stream`."""
         self.options = options
-        self.report = Report(accepted=_ACCEPTED[options.on_duplicate == "skip"])
+        self.report = Report(accepted=options.accepted)
         self._items = items
         self._caller = caller
         self._limiter = limiter
@@ -139,7 +84,7 @@ class Bulk:
         self._clock = clock
         self._now = now
         self._pace = Limiter("auto", max_per_second=options.max_per_second, clock=clock)
-        self._outbox = _Outbox(ordered=options.ordered)
+        self._outbox = Outbox(ordered=options.ordered)
         self._flights: dict[anyio.CancelScope, _RowFlight | None] = {}
         self._stopping = asyncio.Event()
         self._error: BaseException | None = None
@@ -190,6 +135,8 @@ class Bulk:
         while (outcomes := await self._outbox.take()) is not None:
             for outcome in outcomes:
                 self.report.add(outcome)
+                if self.options.progress is not None:
+                    self.options.progress(self.report)
                 yield outcome
         self.report.close(self._clock() - self._started)
         if self._error is not None:
@@ -369,56 +316,3 @@ class Bulk:
 
     def _deliver(self, outcomes: list[Outcome]) -> None:
         self._outbox.put(outcomes)
-
-
-_ACCEPTED = {False: frozenset({"done before", "dry run"}), True: frozenset({"done before", "dry run", "duplicate"})}
-
-
-class _Outbox:
-    """Outcomes on their way to the consumer; a consumer that stops reading stops the input."""
-
-    def __init__(self, *, ordered: bool) -> None:
-        self._ready: deque[Outcome] = deque()
-        self._held: list[tuple[int, Outcome]] | None = [] if ordered else None
-        self._due = 0
-        self._arrived = asyncio.Event()
-        self._taken = asyncio.Event()
-        self._closed = False
-
-    def put(self, outcomes: list[Outcome]) -> None:
-        if self._held is None:
-            self._ready.extend(outcomes)
-        else:
-            for outcome in outcomes:
-                heapq.heappush(self._held, (outcome.index, outcome))
-            while self._held and self._held[0][0] == self._due:
-                self._ready.append(heapq.heappop(self._held)[1])
-                self._due += 1
-        if self._ready:
-            self._arrived.set()
-
-    async def take(self) -> list[Outcome] | None:
-        """Return what has arrived, or ``None`` at the end."""
-        while not self._ready:
-            if self._closed:
-                return None
-            self._arrived.clear()
-            await self._arrived.wait()
-        outcomes = list(self._ready)
-        self._ready.clear()
-        self._taken.set()
-        return outcomes
-
-    async def room(self) -> None:
-        """Return once the consumer is no more than a block behind."""
-        while len(self._ready) >= BLOCK and not self._closed:
-            self._taken.clear()
-            await self._taken.wait()
-
-    def close(self) -> None:
-        if self._held:  # rows that were never read leave gaps in the order
-            self._ready.extend(outcome for _, outcome in sorted(self._held, key=lambda held: held[0]))
-            self._held = []
-        self._closed = True
-        self._arrived.set()
-        self._taken.set()

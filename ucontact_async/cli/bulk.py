@@ -92,22 +92,19 @@ async def _run(args: argparse.Namespace) -> int:
         _say(f"columns not used: {', '.join(planned.ignored)}")
     async with _client(args) as uc:
         planned.check(source, uc.rules)
-        if not args.dry_run:
-            try:
-                await uc.login()
-            except Unauthorized as error:
-                _say(f"ucontact-async: {error}")
-                return USAGE
         rejects = Rejects(_report_path(args), source.columns)
         stream = uc.run(source, options(source.digest), planner=planned)
         report = await follow(stream, source, rejects, _show_request(uc) if args.dry_run else None)
     print_report(report, rejects)
+    if report.succeeded == 0 and any(isinstance(outcome.error, Unauthorized) for outcome in report.problems):
+        _say("ucontact-async: check UCONTACT_USER and UCONTACT_PASSWORD, or UCONTACT_TOKEN")
+        return USAGE
     _next_step(args, report, rejects)
     return exit_code(report)
 
 
 def _options(args: argparse.Namespace, operation: str) -> Any:
-    from ..batch.runner import BulkOptions
+    from ..batch.options import BulkOptions
     from ..errors import SettingsError
 
     if args.no_journal and (args.journal or args.amended or args.retry_refused):

@@ -65,8 +65,8 @@ def _faults(seed: int, rows: int) -> dict[str, Any]:
 
 async def _demo(rows: int, seed: int) -> int:
     from ..batch.operations import OPERATIONS, plan
+    from ..batch.options import BulkOptions
     from ..batch.report import Rejects
-    from ..batch.runner import BulkOptions
     from ..batch.sources import CsvSource
     from ..client import UContact
     from ..emulator import Emulator

@@ -1,0 +1,96 @@
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ucontact_async.batch.outcome import Status
+from ucontact_async.cli import _parser
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+PYTHON = [body for language, body in BLOCKS if language == "python"]
+SHELL = [body for language, body in BLOCKS if language == "sh"]
+SET_UP = [
+    'python -m pip install -e ".[test]" && python -m ucontact_async demo',
+    'python -m pip install -e ".[test]" && python -m pytest',
+]
+
+
+@pytest.fixture
+def environment(emulator_process, tmp_path):
+    env = {name: value for name, value in os.environ.items() if not name.startswith("UCONTACT_")}
+    return env | {
+        "UCONTACT_URL": emulator_process,
+        "UCONTACT_USER": "api",
+        "UCONTACT_PASSWORD": "secret",
+        "UCONTACT_TIMEZONE": "America/Montevideo",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}",
+    }
+
+
+@pytest.fixture(scope="module")
+def emulator_process():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ucontact_async", "emulator"], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    yield process.stdout.readline().split()[-1]
+    process.terminate()
+    process.wait(10)
+    process.stdout.close()
+
+
+def run(command, env, folder):
+    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+
+
+def test_the_first_block_is_the_two_commands():
+    """The two commands that do all the set-up stand first, as they are run on a bare machine."""
+    assert SHELL[0].splitlines() == SET_UP
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=range(len(PYTHON)))
+def test_the_python_blocks_run(block, environment, tmp_path):
+    """Each Python block of the README runs against an emulator and ends well."""
+    result = run([sys.executable, "-c", block], environment, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+
+
+def test_the_shell_block_runs(environment, tmp_path):
+    """The commands on files run as they are printed, with an emulator for the server."""
+    (tmp_path / "contacts.csv").write_text("destination;calldate\n090000001;2099-05-05 10:00\n", encoding="utf-8")
+    export, *commands = SHELL[1].splitlines()
+    assert export.startswith("export UCONTACT_URL=")
+    for command in commands:
+        result = run(shlex.split(command), environment, tmp_path)
+        assert result.returncode == 0, result.stderr
+
+
+def test_the_demo_prints_what_the_readme_shows():
+    """Every line of the demo's output in the README is one that the demo prints, figures aside."""
+    result = run([sys.executable, "-m", "ucontact_async", "demo"], dict(os.environ), ROOT)
+    assert result.returncode == 0
+    shown = next(body for language, body in BLOCKS if language == "text")
+    printed = {re.sub(r"\d+(\.\d+)?", "0", line) for line in result.stdout.splitlines()}
+    for line in shown.splitlines():
+        assert re.sub(r"\d+(\.\d+)?", "0", line) in printed
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_the_examples_run(example, environment, tmp_path):
+    """Each example is short, runs against an emulator, and ends well."""
+    assert len(example.read_text(encoding="utf-8").splitlines()) <= 40
+    result = run([sys.executable, str(example)], environment, tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_command_and_status_is_in_the_readme():
+    """The README names each command of the command line and each status of a row."""
+    commands = next(action for action in _parser()._actions if action.choices)
+    for word in [*commands.choices, *Status]:
+        assert word in README
