@@ -16,6 +16,7 @@ import anyio
 
 from ..endpoint import Caller, Flight, Safety
 from ..errors import (
+    JournalError,
     NotSent,
     ReplyLost,
     UContactError,
@@ -227,6 +228,10 @@ class Bulk:
                 return
             await self._log_in()
             reply = await self._caller.perform(job.prepared, flight, wait=None)
+        except JournalError:
+            # Not even its mark could be written: nothing of it left, and nothing else may leave.
+            self._deliver([stopped(job)])
+            raise
         except UContactError as error:
             if flight.forbidden:
                 flight.withdraw()

@@ -176,8 +176,9 @@ async def follow(stream: Bulk, source: CsvSource, rejects: Rejects, show: Any = 
     from .progress import ProgressLine, lines_of
 
     progress = ProgressLine(lines_of(str(source.path)))
-    try:
-        async with stream:
+    # Closed in here: a run that is refused must leave the files of the one that lives alone.
+    async with stream:
+        try:
             with _signals(stream):
                 async for outcome in stream:
                     if stream.report.wants(outcome):
@@ -185,9 +186,9 @@ async def follow(stream: Bulk, source: CsvSource, rejects: Rejects, show: Any = 
                     progress.update(outcome, stream.report)
                     if show is not None:
                         show(outcome)
-    finally:
-        progress.close()
-        rejects.close()
+        finally:
+            progress.close()
+            rejects.close()
     return stream.report
 
 
