@@ -147,6 +147,7 @@ class HttpCaller:
         tries = 0
         while True:
             tries += 1
+            flight.attempts = tries
             token: Token | None = None
             try:
                 if prepared.authenticated:

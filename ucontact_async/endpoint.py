@@ -117,6 +117,9 @@ class Flight:
     arms: bool = False
     """Whether :meth:`arm` has anything to do."""
 
+    attempts: int = 0
+    """How many times it was tried; a try that a refused token ended does not count."""
+
     progress: Progress | None = None
     forbidden: bool = False
 

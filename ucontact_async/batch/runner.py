@@ -247,19 +247,7 @@ class Bulk:
                 self._deliver([stopped(job)])
             raise
         else:
-            self._settle(
-                job,
-                Outcome(
-                    index=job.index,
-                    status=Status.SUCCEEDED,
-                    key=job.key,
-                    request=job.request,
-                    row=job.row,
-                    reply=reply,
-                    attempts=1,
-                    seconds=self._clock() - started,
-                ),
-            )
+            self._settle(job, self._succeeded(job, reply, flight.attempts, self._clock() - started))
         finally:
             self._flights[scope] = None
 
@@ -276,6 +264,18 @@ class Bulk:
     def _settle(self, job: Job, outcome: Outcome) -> None:
         self._journal.settled(job.id, outcome.status, outcome.reason, outcome.attempts, outcome)
         self._judge(outcome)
+
+    def _succeeded(self, job: Job, reply: Any, attempts: int, seconds: float) -> Outcome:
+        return Outcome(
+            index=job.index,
+            status=Status.SUCCEEDED,
+            key=job.key,
+            request=job.request,
+            row=job.row,
+            reply=reply,
+            attempts=attempts,
+            seconds=seconds,
+        )
 
     def _failed(self, job: Job, error: UContactError, seconds: float) -> Outcome:
         return Outcome(

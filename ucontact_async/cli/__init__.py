@@ -6,6 +6,7 @@ Arguments are read before anything heavy is imported, so that ``--help`` answers
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -18,8 +19,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 some rows not, 2 usage, 3 some unknown, 4 stopped early."""
     parser = _parser()
     args = parser.parse_args(argv)
+    # Until a command has its own handlers, the polite signal ends as the key does: at once, with nothing sent.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code: int = args.run(args)
+    except KeyboardInterrupt:
+        print("ucontact-async: interrupted", file=sys.stderr)
+        return 4
     except BrokenPipeError:
         # Whoever read our output has left; nothing more to say, also not while the interpreter ends.
         sys.stdout = None

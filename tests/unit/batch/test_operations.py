@@ -71,7 +71,7 @@ def test_a_row_becomes_a_scheduled_call():
     assert request_of("schedule", cells) == ScheduledCall(
         campaign="Ventas->",
         destination="090000001",
-        calldate=datetime(2027, 3, 1, 10),  # noqa: DTZ001  the server's local time
+        calldate=datetime(2027, 3, 1, 10),
         alternatives=("090000002", "090000003"),
         data={"id": "7", "Name": "Ñandú"},
     )

@@ -1,0 +1,615 @@
+"""The journal: what it remembers, what it never hands out twice, and that a mark is on the disk before it counts."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ucontact_async.batch.journal import Entry, Header, Journal
+from ucontact_async.batch.journal_file import Change, JournalFile, _refuse_remote
+from ucontact_async.errors import JournalBusy, JournalError, JournalMismatch
+
+HEADER = Header("https://acme.example", "schedule", "first version")
+
+posix = pytest.mark.skipif(os.name != "posix", reason="only on POSIX: file modes, links, signals and limits")
+
+
+def entry(text, position=0):
+    """Return a row: before the dot is the call that it makes, the whole text is what it would send."""
+    call = int.from_bytes(blake2b(text.partition(".")[0].encode(), digest_size=8).digest(), "big", signed=True)
+    return Entry(blake2b(text.encode(), digest_size=16).digest(), call, position)
+
+
+def entries(texts):
+    return [entry(text, position) for position, text in enumerate(texts, 1)]
+
+
+def change(row, status, reason=""):
+    return Change(row, status, reason, 1, None, None)
+
+
+def on_disk(path):
+    """Return the statuses that another process sees, in the order in which the rows were entered."""
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return [status for (status,) in db.execute("SELECT status FROM rows ORDER BY id")]
+    finally:
+        db.close()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "contacts.csv.journal"
+
+
+@pytest.fixture
+def run(path):
+    """Do one run: recall ``texts`` and leave the rows in ``statuses`` (``None`` leaves one alone)."""
+
+    def one_run(texts, statuses=(), *, header=HEADER, amended=False):
+        file = JournalFile(path, header, amended=amended)
+        try:
+            recalled = file.recall(entries(texts))
+            file.apply([change(row.id, status) for row, status in zip(recalled, statuses, strict=False) if status])
+        finally:
+            file.close()
+        return recalled
+
+    return one_run
+
+
+def known(recalled):
+    return [(row.status, row.duplicate_of) for row in recalled]
+
+
+class CountingExecutor(ThreadPoolExecutor):
+    """One thread that counts what it is given to do."""
+
+    def __init__(self):
+        super().__init__(max_workers=1)
+        self.calls = Counter()
+
+    def submit(self, call, *args):
+        """Count and do it."""
+        self.calls[getattr(call, "__name__", "")] += 1
+        return super().submit(call, *args)
+
+
+# What is remembered of a row.
+
+
+def test_a_row_is_new_once(run):
+    """A row that no run has seen is new; afterwards it is in the state it was left in, under the same key."""
+    first = run(["a", "b", "c"], ["succeeded", "unknown"])
+    again = run(["a", "b", "c"])
+    assert known(first) == [("new", None)] * 3
+    assert known(again) == [("succeeded", None), ("unknown", None), ("planned", None)]
+    assert [row.key for row in again] == [row.key for row in first]
+
+
+@pytest.mark.parametrize("status", ["planned", "succeeded", "failed", "unknown", "skipped"])
+def test_a_settled_state_is_kept(run, status):
+    """Every state but ``sent`` is found again as it was left, with its reason."""
+    run(["a"], [status])
+    assert known(run(["a"])) == [(status, None)]
+    assert known(run(["a"], [status])) == [(status if status != "skipped" else "planned", None)]
+
+
+def test_sent_and_never_settled_is_unknown(run):
+    """What an earlier run had sent, and did not live to settle, is unknown for ever after."""
+    run(["a", "b"], ["sent", "succeeded"])
+    for _ in range(2):
+        again = run(["a", "b"])
+        assert known(again) == [("unknown", None), ("succeeded", None)]
+        assert again[0].reason == "ReplyLost"
+
+
+def test_the_reason_and_the_attempts_are_kept(path):
+    """Why a row failed decides whether a later run sends it again, so it is remembered."""
+    file = JournalFile(path, HEADER, amended=False)
+    (row,) = file.recall([entry("a")])
+    file.apply([Change(row.id, "failed", "Rejected", 3, None, None)])
+    file.close()
+    file = JournalFile(path, HEADER, amended=False)
+    assert file.recall([entry("a")])[0].reason == "Rejected"
+    file.close()
+
+
+# Duplicates and occurrences.
+
+
+def test_the_second_of_two_equal_rows_is_a_duplicate_of_the_first(run):
+    """Within a run the second row is told the position of the first, and its key has a number of its own."""
+    recalled = run(["x", "a", "a", "a"])
+    assert known(recalled) == [("new", None), ("new", None), ("new", 2), ("new", 2)]
+    assert [row.key.partition("-")[2] for row in recalled] == ["", "", "2", "3"]
+
+
+def test_the_same_call_with_other_data_is_a_duplicate(run):
+    """What counts is the call, not every byte of the request."""
+    assert known(run(["a.1", "a.2"])) == [("new", None), ("new", 1)]
+
+
+def test_occurrences_are_counted_over_runs(run):
+    """Each of two equal rows finds its own state again; a third is new and gets the next number."""
+    run(["a", "a"], ["succeeded", "unknown"])
+    again = run(["a", "a", "a"])
+    assert [row.status for row in again] == ["succeeded", "unknown", "new"]
+    assert again[2].key.endswith("-3")
+    assert again[2].duplicate_of is not None
+
+
+@pytest.mark.parametrize(("status", "duplicate"), [("succeeded", True), ("unknown", True), ("sent", True)])
+def test_a_call_that_an_earlier_run_may_have_made_is_a_duplicate(run, status, duplicate):
+    """A mended row is not sent if its twin of an earlier run was, or may have been."""
+    run(["a.1"], [status])
+    assert (run(["a.2"])[0].duplicate_of is not None) is duplicate
+
+
+@pytest.mark.parametrize("status", ["failed", "planned", "skipped"])
+def test_a_call_that_was_surely_not_made_may_be_mended(run, status):
+    """A twin that failed, or was never sent, in an earlier run is no reason to leave out the mended row."""
+    run(["a.1"], [status])
+    assert known(run(["a.2"])) == [("new", None)]
+
+
+def test_a_skipped_twin_of_this_run_is_no_reason_to_skip(path):
+    """What this run leaves out makes no duplicate of what comes later."""
+    file = JournalFile(path, HEADER, amended=False)
+    (first,) = file.recall([entry("a.1", 1)])
+    file.apply([change(first.id, "skipped", "late")])
+    assert known(file.recall([entry("a.2", 2)])) == [("new", None)]
+    file.close()
+
+
+def test_twins_that_come_back_in_another_order_are_not_both_sent(run):
+    """A row skipped as a duplicate may be sent by a later run; then its twin, which failed, may not."""
+    run(["a.1", "a.2"], ["failed", "skipped"])
+    skipped_before, failed_before = run(["a.2", "a.1"])
+    assert (skipped_before.status, skipped_before.duplicate_of) == ("skipped", None)
+    assert (failed_before.status, failed_before.duplicate_of) == ("failed", 1)
+
+
+def test_the_order_of_the_input_does_not_matter(run):
+    """A file that was sorted anew, or has rows added in front, finds every row again."""
+    run(["a", "b", "c"], ["succeeded", "failed", "unknown"])
+    again = run(["new", "c", "b", "a"], header=Header(HEADER.server, HEADER.operation, "second"), amended=True)
+    assert [row.status for row in again] == ["new", "unknown", "failed", "succeeded"]
+
+
+def test_what_is_done_counts_first_when_rows_were_taken_out(run):
+    """Of two equal rows one failed and one was sent; with one of them taken out nothing is left to send."""
+    run(["a", "a"], ["failed", "succeeded"])
+    assert [row.status for row in run(["a"])] == ["succeeded"]
+
+
+def test_without_a_path_only_duplicates_are_found(path):
+    """The private file of a run without a journal leaves nothing behind and remembers nothing."""
+    file = JournalFile(None, HEADER, amended=False)
+    folder = file.path.parent
+    assert known(file.recall(entries(["a", "a"]))) == [("new", None), ("new", 1)]
+    assert not file.durable
+    file.close()
+    assert not folder.exists()
+    assert not path.exists()
+
+
+# Marks: durable before they are believed.
+
+
+async def test_sent_is_on_the_disk_before_it_returns(path):
+    """When ``sent`` returns, another process reads the mark, and the disk was told to keep it."""
+    journal = await Journal.open(path, HEADER, deliver=list)
+    rows = await journal.recall(entries(["a", "b"]))
+    await journal.sent(rows[0].id)
+    assert on_disk(path) == ["sent", "planned"]
+    full = 2
+    assert journal._file._db.execute("PRAGMA synchronous").fetchone() == (full,)
+    await journal.aclose()
+
+
+async def test_sent_waits_for_its_commit(path):
+    """As long as the disk is busy, nobody is told that a row is marked."""
+    executor = ThreadPoolExecutor(max_workers=1)
+    journal = await Journal.open(path, HEADER, deliver=list, executor=executor)
+    (row,) = await journal.recall([entry("a")])
+    busy = threading.Event()
+    executor.submit(busy.wait)
+    waiting = asyncio.create_task(journal.sent(row.id))
+    done, _ = await asyncio.wait([waiting], timeout=0.05)
+    busy.set()
+    assert not done
+    await waiting
+    await journal.aclose()
+
+
+async def test_settled_is_delivered_after_its_commit(path):
+    """Whoever hears that a row is settled finds it settled on the disk."""
+    delivered = []
+    journal = await Journal.open(path, HEADER, deliver=lambda outcomes: delivered.append((outcomes, on_disk(path))))
+    (row,) = await journal.recall([entry("a")])
+    await journal.sent(row.id)
+    journal.settled(row.id, "succeeded", "", 1, "outcome")
+    assert delivered == []
+    await journal.flush()
+    assert delivered == [(["outcome"], ["succeeded"])]
+    await journal.aclose()
+
+
+async def test_settled_rides_along_with_the_next_sent(path):
+    """A settled mark waits for a commit of sent marks, and goes with it in the order in which both were made."""
+    executor = CountingExecutor()
+    delivered = []
+    journal = await Journal.open(path, HEADER, deliver=delivered.extend, executor=executor, linger=3600)
+    rows = await journal.recall(entries(["a", "b"]))
+    await journal.sent(rows[0].id)
+    journal.settled(rows[0].id, "succeeded", "", 1, "outcome")
+    await journal.sent(rows[1].id)
+    assert on_disk(path) == ["succeeded", "sent"]
+    assert delivered == ["outcome"]
+    assert executor.calls["apply"] == 2
+    await journal.aclose()
+
+
+async def test_settled_does_not_wait_for_ever(path):
+    """Without another row to send, a settled mark is written by itself after a moment."""
+    arrived = asyncio.Event()
+    journal = await Journal.open(path, HEADER, deliver=lambda _: arrived.set(), linger=0.001)
+    (row,) = await journal.recall([entry("a")])
+    journal.settled(row.id, "skipped", "late", 0, "outcome")
+    await asyncio.wait_for(arrived.wait(), 10)
+    assert on_disk(path) == ["skipped"]
+    await journal.aclose()
+
+
+async def test_many_marks_are_few_commits(path):
+    """Rows that are marked while a commit runs share the next one."""
+    executor = CountingExecutor()
+    journal = await Journal.open(path, HEADER, deliver=list, executor=executor)
+    rows = await journal.recall(entries(str(number) for number in range(500)))
+    await asyncio.gather(*(journal.sent(row.id) for row in rows))
+    assert on_disk(path) == ["sent"] * 500
+    assert executor.calls["apply"] <= 3
+    await journal.aclose()
+
+
+async def test_a_mark_can_be_taken_back(path):
+    """A call that surely did not happen is planned again, also if its mark was still on its way to the disk."""
+    journal = await Journal.open(path, HEADER, deliver=list)
+    rows = await journal.recall(entries(["a", "b"]))
+    await journal.sent(rows[0].id)
+    journal.planned(rows[0].id)
+    waiting = asyncio.create_task(journal.sent(rows[1].id))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    journal.planned(rows[1].id)
+    await journal.aclose()
+    assert on_disk(path) == ["planned", "planned"]
+
+
+async def test_closing_writes_and_delivers_what_is_left(path):
+    """Nothing that was settled is lost by closing at once."""
+    delivered = []
+    journal = await Journal.open(path, HEADER, deliver=delivered.extend, linger=3600)
+    rows = await journal.recall(entries(["a", "b", "c"]))
+    for row in rows:
+        journal.settled(row.id, "failed", "Rejected", 1, row.id)
+    await journal.aclose()
+    assert delivered == [row.id for row in rows]
+    assert on_disk(path) == ["failed"] * 3
+
+
+async def test_a_run_without_a_journal_delivers_at_once():
+    """Where no mark is kept, no outcome waits for one."""
+    delivered = []
+    journal = await Journal.open(None, HEADER, deliver=delivered.extend)
+    (row,) = await journal.recall([entry("a")])
+    journal.settled(row.id, "succeeded", "", 1, "outcome")
+    assert delivered == ["outcome"]
+    await journal.aclose()
+
+
+# A disk that fails.
+
+FULL_DISK = """
+import asyncio, os, resource, sqlite3, sys
+from pathlib import Path
+from ucontact_async.batch.journal import Entry, Header, Journal
+from ucontact_async.errors import JournalError
+
+path = Path(sys.argv[1])
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+async def refused(work):
+    try:
+        await work
+    except JournalError as error:
+        assert str(path) in str(error), error
+        return True
+    return False
+
+async def main():
+    delivered = []
+    journal = await Journal.open(path, Header("https://acme.example"), deliver=delivered.extend)
+    a, b, c = await journal.recall([Entry(bytes([n]) * 16, n, n) for n in (1, 2, 3)])
+    await journal.sent(a.id)
+    limit(os.path.getsize(f"{path}-wal"))
+    # In one commit, that fails: rows entered, two waiting marks and one settled before.
+    (d,) = await journal.recall([Entry(bytes([4]) * 16, 4, 4)])
+    journal.settled(c.id, "skipped", "late", 0, "c")
+    assert all(await asyncio.gather(refused(journal.sent(b.id)), refused(journal.sent(d.id))))
+    assert delivered == ["c"], delivered
+    limit(resource.RLIM_INFINITY)
+    # There is room again, but the row d is no longer in the file: nothing may be marked on it, nothing entered.
+    assert await refused(journal.sent(d.id))
+    assert await refused(journal.recall([Entry(bytes([5]) * 16, 5, 5)]))
+    # What was on the wire ends all the same, and that is worth writing.
+    journal.settled(a.id, "succeeded", "", 1, "a")
+    await journal.flush()
+    assert delivered == ["c", "a"], delivered
+    await journal.aclose()
+
+asyncio.run(main())
+print("as expected")
+"""
+
+
+@posix
+def test_a_commit_that_fails_is_told_to_all_who_wait(path):
+    """Nobody sends on a mark that is not on the disk; the journal stays broken, and its file stays sound."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.stdout, done.returncode) == ("as expected\n", 0), done.stderr
+    assert on_disk(path) == ["succeeded", "planned", "planned"]
+
+
+# Whose journal it is.
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Header("https://other.example", "schedule", HEADER.digest), Header(HEADER.server, "respool", HEADER.digest)],
+    ids=["server", "operation"],
+)
+@pytest.mark.parametrize("amended", [False, True])
+def test_a_journal_of_another_server_or_operation_is_refused(run, path, other, amended):
+    """Keys of one server or operation mean nothing to another, whatever the user says; the journal stays as it is."""
+    run(["a"], ["sent"])
+    before = path.read_bytes()
+    with pytest.raises(JournalMismatch):
+        run(["a"], header=other, amended=amended)
+    assert path.read_bytes() == before
+    assert known(run(["a"])) == [("unknown", None)]
+
+
+def test_a_changed_input_has_to_be_announced(run):
+    """Another digest is refused until ``amended`` is said; then it is the journal of the new version."""
+    run(["a"], ["succeeded"])
+    second = Header(HEADER.server, HEADER.operation, "second version")
+    with pytest.raises(JournalMismatch, match="--amended"):
+        run(["a", "b"], header=second)
+    assert [row.status for row in run(["a", "b"], header=second, amended=True)] == ["succeeded", "new"]
+    assert [row.status for row in run(["a", "b"], header=second)] == ["succeeded", "planned"]
+    with pytest.raises(JournalMismatch):
+        run(["a"])
+
+
+@pytest.mark.parametrize("content", [b"destination;calldate\n", b"x" * 5000], ids=["short", "long"])
+def test_a_file_of_another_kind_is_refused_and_left_alone(run, path, content):
+    """``--journal contacts.csv`` by mistake costs nothing."""
+    path.write_bytes(content)
+    with pytest.raises(JournalError, match="not a database"):
+        run(["a"])
+    assert path.read_bytes() == content
+
+
+def test_a_database_of_another_kind_is_refused_and_left_alone(run, path):
+    """Somebody else's SQLite file gets no tables of ours."""
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE history (url TEXT)")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match="something else"):
+        run(["a"])
+    assert path.read_bytes() == before
+
+
+def test_another_format_is_refused(run, path):
+    """A journal of a later version is not guessed at."""
+    run(["a"])
+    db = sqlite3.connect(path)
+    db.execute("UPDATE meta SET value = '99' WHERE name = 'format'")
+    db.commit()
+    db.close()
+    with pytest.raises(JournalError, match="format '99'"):
+        run(["a"])
+
+
+def test_an_empty_file_becomes_a_journal(run, path):
+    """A run that was killed right after it created the file is resumed by the same command."""
+    path.touch()
+    assert known(run(["a"])) == [("new", None)]
+
+
+def test_a_place_that_cannot_be_used_is_told_in_a_sentence(tmp_path):
+    """A file where the folder should be is our error with the path in it, not the operating system's."""
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalError, match="cannot be used as a journal"):
+        JournalFile(tmp_path / "file" / "run.journal", HEADER, amended=False)
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
+def test_a_network_share_is_refused(kind):
+    """Neither locks nor write-ahead logs can be trusted there; the longest mount point decides."""
+    mounts = (
+        f"/dev/sda1 / ext4 rw 0 0\nserver:/home /mnt/our\\040share {kind} rw 0 0\n/dev/sdb1 /mnt/our\\040share/x xfs\n"
+    )
+    with pytest.raises(JournalError, match="network share"):
+        _refuse_remote(Path("/mnt/our share/run.journal"), mounts)
+    for local in ("/mnt/our share/x/run.journal", "/mnt/our shared/run.journal", "/run.journal"):
+        _refuse_remote(Path(local), mounts)
+    _refuse_remote(Path("/run.journal"), "")
+
+
+# One run at a time.
+
+
+def test_a_second_run_is_refused(run, path):
+    """While a run holds the journal no other gets in, and it does not touch what is there."""
+    holder = JournalFile(path, HEADER, amended=False)
+    (row,) = holder.recall([entry("a")])
+    holder.apply([change(row.id, "sent")])
+    with pytest.raises(JournalBusy):
+        run(["a"])
+    assert on_disk(path) == ["sent"]
+    holder.close()
+    assert known(run(["a"])) == [("unknown", None)]
+
+
+@posix
+def test_a_second_name_is_the_same_journal(run, path, tmp_path):
+    """A link to the journal is no way around the lock."""
+    holder = JournalFile(path, HEADER, amended=False)
+    link = tmp_path / "link.journal"
+    link.symlink_to(path)
+    with pytest.raises(JournalBusy):
+        JournalFile(link, HEADER, amended=False)
+    holder.close()
+    assert known(run(["a"])) == [("new", None)]
+
+
+def test_two_journals_do_not_disturb_each_other(path, tmp_path):
+    """The lock is the journal's, not the folder's."""
+    one = JournalFile(path, HEADER, amended=False)
+    two = JournalFile(tmp_path / "other.journal", HEADER, amended=False)
+    two.close()
+    one.close()
+
+
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from ucontact_async.batch.journal import Entry, Header, Journal
+
+async def main():
+    journal = await Journal.open(Path(sys.argv[1]), Header("https://acme.example"), deliver=list)
+    a, b, c = await journal.recall([Entry(bytes([n]) * 16, n, n) for n in (1, 2, 3)])
+    await journal.sent(a.id)
+    journal.settled(a.id, "succeeded", "", 1, None)
+    await journal.sent(b.id)
+    print("holds it", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@posix
+def test_lock_and_marks_of_a_process_that_is_killed(path):
+    """Another process is kept out while the first lives, and no longer; what that had sent is then unknown."""
+    header = Header("https://acme.example")
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "holds it\n"
+            with pytest.raises(JournalBusy):
+                JournalFile(path, header, amended=False)
+            assert on_disk(path) == ["succeeded", "sent", "planned"]
+        finally:
+            os.kill(holder.pid, signal.SIGKILL)
+    file = JournalFile(path, header, amended=False)
+    recalled = file.recall([Entry(bytes([n]) * 16, n, n) for n in (1, 2, 3)])
+    file.close()
+    assert [row.status for row in recalled] == ["succeeded", "unknown", "planned"]
+
+
+@posix
+def test_files_are_for_their_owner_only(tmp_path):
+    """Whatever the umask: 0600 for the journal and all beside it, 0700 for every folder that was made."""
+    path = tmp_path / "new" / "folder" / "run.journal"
+    before = os.umask(0)
+    try:
+        file = JournalFile(path, HEADER, amended=False)
+        file.recall([entry("a")])
+        file.apply([])
+        modes = {found.name: stat.S_IMODE(found.stat().st_mode) for found in path.parent.iterdir()}
+        file.close()
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys([path.name, *(path.name + end for end in ("-wal", "-shm", "-lock"))], 0o600)
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (path.parent, path.parent.parent)] == [0o700] * 2
+
+
+def test_no_number_is_written(run, path):
+    """The journal knows digests: nothing of the text of a row is found in its files."""
+    run(["099123456"], ["succeeded"])
+    assert b"099123456" not in b"".join(found.read_bytes() for found in path.parent.iterdir())
+
+
+# Whatever happens, in whatever order.
+
+FATES = ["failed", "succeeded", "sent", "succeeded, not noted", "unknown", "taken back", "left"]
+
+rows = st.lists(st.tuples(st.sampled_from(["a.1", "a.2", "b.1"]), st.sampled_from(FATES)), min_size=1, max_size=5)
+runs = st.lists(st.tuples(rows, st.sampled_from([1, 2, 5]), st.sampled_from(["closed", "killed"])), max_size=4)
+
+
+@settings(max_examples=4 * settings.default.max_examples)
+@given(runs=runs, allow=st.booleans())
+def test_no_call_is_handed_out_more_often_than_it_was_asked_for(runs, allow):
+    """Over any runs, orders, crashes and fates: what may have been made is never handed out to be sent again."""
+    made = Counter()  # how often each request may have been made: the truth, kept apart from the journal
+    with tempfile.TemporaryDirectory() as folder:
+        for input_, block, end in runs:
+            file = JournalFile(Path(folder, "run.journal"), HEADER, amended=True)
+            asked, sendable, before = Counter(), Counter(), made.copy()
+            for start in range(0, len(input_), block):
+                taken = input_[start : start + block]
+                recalled = file.recall([entry(text) for text, _ in taken])
+                for (text, fate), row in zip(taken, recalled, strict=True):
+                    asked[text] += 1
+                    if row.status in ("succeeded", "unknown"):
+                        continue
+                    if row.duplicate_of is not None and not allow:
+                        file.apply([change(row.id, "skipped")])
+                        continue
+                    sendable[text] += 1
+                    made[text] += _meet(file, row.id, fate)
+            if end == "closed":
+                file.close()
+            else:  # as the kernel does it: what was not committed is gone, the lock is free
+                file._db.close()
+                file._lock.close()
+            for text, count in sendable.items():
+                assert count <= max(0, asked[text] - before[text])
+            if not allow:
+                assert made["a.1"] + made["a.2"] <= 1
+                assert made["b.1"] <= 1
+
+
+def _meet(file, row, fate):
+    """Let a row meet its fate, and return whether its call may have been made."""
+    if fate == "left":
+        return False
+    file.apply([change(row, "sent")])
+    if fate == "taken back":
+        file.apply([change(row, "planned")])
+    elif fate in ("succeeded", "failed", "unknown"):
+        file.apply([change(row, fate)])
+    return fate not in ("taken back", "failed")

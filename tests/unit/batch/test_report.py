@@ -1,0 +1,224 @@
+"""The report: four counts that add up, and a file of what is left to do that can be fed back in."""
+
+import csv
+import os
+import stat
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ucontact_async.batch.operations import OPERATIONS, plan
+from ucontact_async.batch.outcome import Outcome, Status, status_of
+from ucontact_async.batch.report import KEPT, Rejects, Report
+from ucontact_async.batch.sources import CsvSource, Row
+from ucontact_async.errors import BulkError, InvalidRequest, NotSent, Rejected, ReplyLost, Throttled
+
+COLUMNS = ("destination", "calldate", "data.name")
+
+
+def outcome(status=Status.FAILED, *, index=0, reason="Rejected", **more):
+    return Outcome(index=index, status=status, reason="" if status is Status.SUCCEEDED else reason, **more)
+
+
+def row(number, *cells):
+    return Row(number, dict(zip(COLUMNS, cells, strict=True)))
+
+
+@pytest.fixture
+def rejects(tmp_path):
+    return Rejects(tmp_path / "contacts.csv.rejects.csv", COLUMNS)
+
+
+# The counts.
+
+
+@given(st.lists(st.tuples(st.sampled_from(Status), st.sampled_from(["done before", "duplicate", "late", "ReplyLost"]))))
+def test_the_counts_add_up(found):
+    """Every outcome is in exactly one of four counts, and every one that did not succeed has its reason counted."""
+    report = Report()
+    for index, (status, reason) in enumerate(found):
+        report.add(outcome(status, index=index, reason=reason))
+    assert report.rows == len(found) == report.succeeded + report.failed + report.unknown + report.skipped
+    assert report.reasons.total() == report.rows - report.succeeded
+    for status in Status:
+        assert getattr(report, status) == sum(found_status is status for found_status, _ in found)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "complete"),
+    [
+        ([], True),
+        ([outcome(Status.SUCCEEDED)], True),
+        ([outcome(Status.SKIPPED, reason="done before")], True),
+        ([outcome(Status.SKIPPED, reason="dry run")], True),
+        ([outcome(Status.SKIPPED, reason="duplicate")], False),
+        ([outcome(Status.SKIPPED, reason="invalid")], False),
+        ([outcome(Status.SUCCEEDED), outcome(Status.FAILED)], False),
+        ([outcome(Status.SUCCEEDED), outcome(Status.UNKNOWN, reason="ReplyLost")], False),
+    ],
+)
+def test_complete_means_nothing_is_wanting(outcomes, complete):
+    """What an earlier run did counts as done; what failed, is unknown or was left out does not."""
+    report = Report()
+    for each in outcomes:
+        report.add(each)
+    assert report.complete is complete
+    if complete:
+        assert report.raise_for_status() is report
+    else:
+        with pytest.raises(BulkError) as raised:
+            report.raise_for_status()
+        assert raised.value.report is report
+        assert raised.value.may_have_happened_rows == report.unknown
+
+
+def test_skipping_duplicates_on_purpose_leaves_nothing_wanting():
+    """With ``on_duplicate="skip"`` a duplicate is as good as done."""
+    report = Report(accepted=frozenset({"done before", "duplicate"}))
+    report.add(outcome(Status.SKIPPED, reason="duplicate"))
+    assert report.complete
+    assert report.problems == []
+
+
+def test_a_run_that_was_stopped_is_not_complete():
+    """Rows that were never read are in no count, so the reason to stop must tell."""
+    report = Report(stopped="interrupted")
+    report.add(outcome(Status.SUCCEEDED))
+    with pytest.raises(BulkError, match="1 rows: 1 succeeded, 0 failed, 0 unknown, 0 skipped; stopped: interrupted"):
+        report.raise_for_status()
+
+
+def test_memory_is_bounded():
+    """The report keeps the first problems to look at and counts the rest."""
+    report = Report()
+    for index in range(KEPT + 50):
+        report.add(outcome(index=index))
+        report.add(outcome(Status.SUCCEEDED, index=index))
+    assert [problem.index for problem in report.problems] == list(range(KEPT))
+    assert report.failed == KEPT + 50
+
+
+def test_what_this_run_found_out_is_counted_apart():
+    """The fuses look at this run only: unknown rows of earlier runs must not stop every resumption."""
+    report = Report()
+    for _ in range(30):
+        report.add(outcome(Status.UNKNOWN, reason="ReplyLost", earlier=True))
+    counts = report.judge(outcome(Status.UNKNOWN, reason="ReplyLost"))
+    report.judge(outcome(Status.FAILED))
+    assert (counts.rows, counts.unknown, counts.failed) == (2, 1, 1)
+    assert (report.unknown, report.failed) == (30, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ReplyLost("no answer", phase="sent"), Status.UNKNOWN),
+        (NotSent("no connection"), Status.FAILED),
+        (Rejected("0", status=200), Status.FAILED),
+        (Throttled("wait", status=429), Status.FAILED),
+    ],
+)
+def test_failed_means_surely_not_applied(error, status):
+    """An error of which nobody knows whether it happened is never counted as a failure."""
+    assert status_of(error) is status
+    assert error.may_have_happened is (status is Status.UNKNOWN)
+
+
+def test_an_outcome_says_where_its_row_stands():
+    """People are told the line of their file, programs the place in their input."""
+    assert outcome(index=4, row=row(6, "090000001", "", "")).position == "row 6"
+    assert outcome(index=4).position == "request 4"
+
+
+# The file of what is left to do.
+
+
+def test_the_rejects_open_by_double_click(rejects):
+    """UTF-8 with a byte order mark, semicolons, the file's own columns first, then row, outcome and reason."""
+    rejects.add(outcome(Status.UNKNOWN, row=row(3, "090000001", "", "Ñandú"), reason="ReplyLost", detail="no answer"))
+    rejects.add(outcome(Status.SKIPPED, row=row(5, "090000002", "", 'a;"b"'), reason="duplicate"))
+    rejects.close()
+    content = rejects.path.read_bytes()
+    assert content.startswith(b"\xef\xbb\xbfdestination;calldate;data.name;row;outcome;reason\r\n")
+    with rejects.path.open(encoding="utf-8-sig", newline="") as file:
+        assert list(csv.reader(file, delimiter=";"))[1:] == [
+            ["090000001", "", "Ñandú", "3", "unknown", "no answer"],
+            ["090000002", "", 'a;"b"', "5", "duplicate", "duplicate"],
+        ]
+    assert rejects.rows == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only on POSIX: file modes")
+def test_the_rejects_are_for_their_owner_only(rejects):
+    """They hold telephone numbers: 0600 whatever the umask, also where an older file could be read by all."""
+    rejects.path.write_text("of an earlier run")
+    rejects.path.chmod(0o644)
+    before = os.umask(0)
+    try:
+        rejects.add(outcome(row=row(2, "090000001", "", "")))
+    finally:
+        os.umask(before)
+    rejects.close()
+    assert stat.S_IMODE(rejects.path.stat().st_mode) == 0o600
+    assert "earlier" not in rejects.path.read_text()
+
+
+def test_without_rejects_there_is_no_file(rejects):
+    """The file of an earlier run is taken away when nothing is left to do, for it would be mistaken for news."""
+    rejects.path.write_text("of an earlier run")
+    rejects.close()
+    assert not rejects.path.exists()
+
+
+def test_an_outcome_without_a_row_is_no_reject(rejects):
+    """Requests that came from no file have no line to be fed back."""
+    rejects.add(outcome())
+    rejects.close()
+    assert rejects.rows == 0
+    assert not rejects.path.exists()
+
+
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+
+
+@given(found=st.lists(st.tuples(CELLS, CELLS, CELLS).filter(lambda cells: any(map(str.strip, cells))), min_size=1))
+def test_rejects_can_be_fed_back_in(tmp_path_factory, found):
+    """Whatever the cells hold - separators, quotes, line ends, formulas - they come back as they were."""
+    rejects = Rejects(tmp_path_factory.mktemp("rejects") / "rejects.csv", COLUMNS)
+    for number, cells in enumerate(found, 2):
+        rejects.add(outcome(row=row(number, *cells), detail="the server said 0"))
+    rejects.close()
+    source = CsvSource(rejects.path)
+    assert source.columns == (*COLUMNS, "row", "outcome", "reason")
+    again = list(source)
+    assert [tuple(each.fields.values())[:3] for each in again] == found
+    assert [each.fields["row"] for each in again] == [str(number) for number in range(2, len(found) + 2)]
+
+
+def test_rejects_of_rejects_have_each_column_once(tmp_path):
+    """Feeding back twice names the columns once; ``row`` is then the line of the file that was fed back."""
+    path = tmp_path / "rejects.csv"
+    columns = COLUMNS
+    for number in (7, 2):
+        rejects = Rejects(path, columns)
+        rejects.add(outcome(row=row(number, "090000001", "2027-03-01 10:00", "x")))
+        rejects.close()
+        columns = CsvSource(path).columns
+    assert columns == (*COLUMNS, "row", "outcome", "reason")
+    assert next(iter(CsvSource(path))).fields["row"] == "2"
+
+
+def test_a_mended_reject_becomes_its_request(rejects):
+    """The added columns are ours: they are neither ignored aloud nor sent."""
+    error = InvalidRequest("destination", "is not a number")
+    rejects.add(outcome(Status.SKIPPED, row=row(2, "09O", "2027-03-01 10:00", "Ana"), reason="invalid", error=error))
+    rejects.close()
+    rejects.path.write_text(rejects.path.read_text(encoding="utf-8-sig").replace("09O", "090000001"))
+    source = CsvSource(rejects.path)
+    planned = plan(source.columns, OPERATIONS["schedule"], campaign="Ventas->")
+    assert planned.ignored == ()
+    request = planned.request(next(iter(source)))
+    assert (request.destination, request.calldate) == ("090000001", datetime(2027, 3, 1, 10))
+    assert request.data == {"name": "Ana"}
