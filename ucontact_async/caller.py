@@ -119,7 +119,7 @@ class HttpCaller:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if flight.left and not task.done():
+            if flight.left or task.done():
                 task.add_done_callback(lambda done: self._abandon(request, done))
             else:
                 task.cancel()
@@ -163,7 +163,9 @@ class HttpCaller:
                 else:
                     pause = self.retry.pause(error, tries, prepared.safety)
                 self._note(error)
-                if pause is None or (send_by is not None and self._clock() + pause > send_by):
+                if pause is None or (wait is not None and pause > wait):
+                    raise
+                if send_by is not None and self._clock() + pause > send_by:
                     raise
             else:
                 self.limiter.recovered()
@@ -221,7 +223,7 @@ class HttpCaller:
             async with asyncio.timeout(wait):
                 return await (self.tokens.current() if refused is None else self.tokens.replace(refused))
         except TimeoutError:
-            raise NotSent(f"no login within {wait:g} s") from None
+            raise NotSent(f"no login within {wait:g} s", transient=False) from None
 
     def _outgoing(self, prepared: Prepared[Any], token: Token | None) -> Outgoing:
         return Outgoing(

@@ -75,7 +75,7 @@ class NotSent(UContactError):
     """It did not happen: no byte of the request left, or it is proved that it never left whole."""
 
     def __init__(self, reason: str, *, transient: bool = True) -> None:
-        """Give the ``reason``; ``transient`` says whether trying again later may help."""
+        """Give the ``reason``; ``transient`` says that another try at once may succeed: it is made by itself."""
         super().__init__(f"not sent: {reason}")
         self.reason = reason
         self.transient = transient

@@ -150,7 +150,7 @@ class Limiter:
 
     async def _until(self, moment: float, patience: float | None, why: str) -> None:
         if patience is not None and moment > patience:
-            raise NotSent(f"{why} within the time to wait")
+            raise NotSent(f"{why} within the time to wait", transient=False)
         if (seconds := moment - self._clock()) > 0:
             await self._sleep(seconds)
 
@@ -171,7 +171,7 @@ class Limiter:
             elif waiter in queue:
                 queue.remove(waiter)
             if isinstance(error, TimeoutError):
-                raise NotSent("no slot became free within the time to wait") from None
+                raise NotSent("no slot became free within the time to wait", transient=False) from None
             raise
 
     def release(self) -> None:

@@ -10,6 +10,7 @@ import traceback
 from datetime import datetime
 
 import anyio
+import msgspec
 import pytest
 
 from ucontact_async import (
@@ -24,10 +25,13 @@ from ucontact_async import (
     ScheduledCall,
     SessionStolen,
     SettingsError,
+    Throttled,
     UContact,
     UContactError,
     Unauthorized,
 )
+from ucontact_async.api import endpoint_of
+from ucontact_async.caller import HttpCaller
 from ucontact_async.emulator import Emulator, Switches
 from ucontact_async.limiter import Limiter
 
@@ -354,3 +358,31 @@ def test_settings_that_cannot_work_are_refused():
         UContact("acme.example", user="a", password="b")
     with pytest.raises(SettingsError, match="IANA"):
         UContact("https://acme.example", user="a", password="b", timezone="Montevideo")
+
+
+async def test_a_long_retry_after_does_not_hold_an_interactive_call(emulator):
+    """A call that would have to wait longer than it may raises Throttled at once, and the next NotSent."""
+    emulator.set_faults(
+        {"rules": [{"endpoint": SCHEDULE, "fault": "status", "status": 429, "headers": {"Retry-After": "200"}}]}
+    )
+    async with client_of(emulator) as uc:
+        with pytest.raises(Throttled) as raised:
+            await uc.send(call())
+        assert (raised.value.retry_after, raised.value.attempts) == (200, 1)
+        with pytest.raises(NotSent, match="slow down"):
+            await uc.send(call())
+    assert emulator.ledger.requests[SCHEDULE] == 1
+
+
+async def test_a_wait_for_a_slot_is_bounded_once(emulator):
+    """No slot within the time to wait is NotSent after that time, not after three times as long, and closes no gate."""
+    limiter = Limiter(1)
+    async with client_of(emulator, limiter=limiter) as uc:
+        await uc.login()
+        await limiter.acquire()
+        hurried = HttpCaller.with_options(uc._caller, msgspec.structs.replace(uc.settings, wait=0.05), "interactive")
+        with pytest.raises(NotSent, match="slot") as raised:
+            await hurried.call(endpoint_of(call()), call())
+        assert raised.value.attempts == 1
+        assert not limiter.closed
+        limiter.release()

@@ -23,7 +23,7 @@ class Outbox:
         self._due = 0
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
-        self._closed = False
+        self.closed = False
 
     def put(self, outcomes: list[Outcome]) -> None:
         """Take outcomes in; never waits."""
@@ -41,7 +41,7 @@ class Outbox:
     async def take(self) -> list[Outcome] | None:
         """Return what has arrived, or ``None`` at the end."""
         while not self._ready:
-            if self._closed:
+            if self.closed:
                 return None
             self._arrived.clear()
             await self._arrived.wait()
@@ -52,7 +52,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Return once the consumer is not too far behind."""
-        while len(self._ready) >= ROOM and not self._closed:
+        while len(self._ready) >= ROOM and not self.closed:
             self._taken.clear()
             await self._taken.wait()
 
@@ -61,6 +61,6 @@ class Outbox:
         if self._held:  # rows that were never read leave gaps in the order
             self._ready.extend(outcome for _, outcome in sorted(self._held, key=lambda held: held[0]))
             self._held = []
-        self._closed = True
+        self.closed = True
         self._arrived.set()
         self._taken.set()

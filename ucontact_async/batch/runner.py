@@ -124,10 +124,10 @@ class Bulk:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        if not self._running.done():
+        if not self._outbox.closed:
             self.stop("the consumer left")
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait([self._running])
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([self._running])
         self._limiter.narrow()
         if self._error is not None and exc_info[1] is None:
             raise self._error
