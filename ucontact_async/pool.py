@@ -219,7 +219,9 @@ class _GuardedRequest(aiohttp.ClientRequest):
         poisoned = attempt.reused and isinstance(connector, _GuardedConnector) and not _usable(conn, connector.probe)
         if poisoned or attempt.expired():
             attempt.held_back()
-            conn.close()
+            # Not conn.close(): from Python 3.12 on this runs inside send(), which needs the connection to fail by.
+            if conn.transport is not None:
+                conn.transport.abort()
             return
         attempt.guarded = True
         await super().write_bytes(writer, conn, content_length)
