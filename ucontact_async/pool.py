@@ -123,7 +123,8 @@ class Attempt:
             self.incomplete = True
         sock = transport.get_extra_info("socket")
         if sock is not None:
-            with contextlib.suppress(OSError):
+            # ValueError: uvloop's word for a socket that is closed already
+            with contextlib.suppress(OSError, ValueError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
@@ -146,7 +147,7 @@ _ATTEMPT: ContextVar[Attempt] = ContextVar("ucontact_async_attempt")
 def readable(transport: asyncio.Transport) -> bool:
     """Return whether bytes or the end of the stream wait on an idle connection: it must not be used again."""
     sock = transport.get_extra_info("socket")
-    if sock is None:
+    if sock is None or sock.fileno() < 0:
         return True
     if not hasattr(select, "poll"):
         return bool(select.select([sock.fileno()], [], [], 0)[0])
