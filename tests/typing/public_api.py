@@ -1,0 +1,182 @@
+"""What type checkers see of the package: only checked, never run.
+
+Each ``type: ignore`` is a mistake that must be found: mypy's ``--strict`` and the line below for pyright turn an
+ignore that hides nothing into an error.
+"""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, assert_type
+from zoneinfo import ZoneInfo
+
+from ucontact_async import (
+    DialerTask,
+    FileTokenStore,
+    InvalidRequest,
+    Limiter,
+    NotSent,
+    Outcome,
+    OutcomeUnknown,
+    RemoveContact,
+    RemoveSchedule,
+    Reply,
+    Report,
+    Request,
+    Respool,
+    Safety,
+    ScheduledCall,
+    ServerProfile,
+    Throttled,
+    UContact,
+    UContactError,
+)
+from ucontact_async.api.dialers import Dialers
+from ucontact_async.api.session import GetUserToken, Session
+
+WHEN = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
+CALL = ScheduledCall(campaign="a->", destination="1001", calldate=WHEN, alternatives=["1002"], data={"id": "7"})
+
+
+def clients() -> None:
+    """Build clients."""
+    assert_type(UContact("https://acme", user="api", password="x", timezone="America/Montevideo"), UContact)
+    UContact("https://acme", token="x", token_scheme="Bearer", timezone=ZoneInfo("UTC"), limiter=Limiter(8))
+    UContact("https://acme", token="x", token_store=FileTokenStore("token"), profile=ServerProfile(trust_429=False))
+    assert_type(UContact.from_env(), UContact)
+    assert_type(UContact.from_env({"UCONTACT_URL": "https://acme"}), UContact)
+    UContact()  # type: ignore[call-arg]  # no address
+    UContact("https://acme", "api", "x")  # type: ignore[call-arg]  # positionals
+    UContact("https://acme", usr="api")  # type: ignore[call-arg]  # a wrong name
+    UContact("https://acme", token=b"x")  # type: ignore[arg-type]  # bytes
+    UContact("https://acme", token="x", token_scheme="Digest")  # type: ignore[arg-type]  # no such scheme
+    UContact("https://acme", token="x", lane="fast")  # type: ignore[arg-type]  # no such lane
+    UContact("https://acme", token="x", limiter=8)  # type: ignore[arg-type]  # a number is no limiter
+
+
+def requests() -> None:
+    """Build requests: the constructor of each type knows its fields."""
+    assert_type(CALL.alternatives, Sequence[str])
+    assert_type(CALL.data, Mapping[str, str])
+    assert_type(CALL.calldate, datetime)
+    assert_type(DialerTask(campaign="a->", destination="1001").calldate, datetime | None)
+    ScheduledCall(campaign="a->", destination="1001")  # type: ignore[call-arg]  # calldate is missing
+    ScheduledCall("a->", "1001", WHEN)  # type: ignore[call-arg]  # positionals
+    ScheduledCall(campaign="a->", number="1001", calldate=WHEN)  # type: ignore[call-arg]  # a wrong name
+    ScheduledCall(campaign="a->", destination=1001, calldate=WHEN)  # type: ignore[arg-type]  # a number
+    ScheduledCall(campaign="a->", destination=None, calldate=WHEN)  # type: ignore[arg-type]  # nothing
+    ScheduledCall(campaign="a->", destination="1001", calldate="2026-01-15")  # type: ignore[arg-type]  # text
+    ScheduledCall(campaign="a->", destination="1001", calldate=None)  # type: ignore[arg-type]  # no date
+    ScheduledCall(campaign="a->", destination="1001", calldate=WHEN, data={"id": 7})  # type: ignore[dict-item]
+    ScheduledCall(campaign="a->", destination="1001", calldate=WHEN, data={"id"})  # type: ignore[arg-type]  # a set
+    ScheduledCall(campaign="a->", destination="1001", calldate=WHEN, alternatives={"1"})  # type: ignore[arg-type]
+    ScheduledCall(campaign="a->", destination="1001", calldate=WHEN, alternatives=[1])  # type: ignore[list-item]
+    CALL.destination = "1002"  # type: ignore[misc]  # requests are frozen
+    RemoveContact(campaign="a->", number="1001")  # type: ignore[call-arg]  # the name on the wire, not ours
+    RemoveSchedule(campaign="a->", destination="1001", since=WHEN)  # type: ignore[call-arg]  # no end
+    Request()  # a bare request can be built, and is of no use
+
+
+def constructors() -> None:
+    """Build tasks and respools by the uses that the page documents."""
+    assert_type(DialerTask.urgent(campaign="a->", destination="1001"), DialerTask)
+    assert_type(DialerTask.scheduled(campaign="a->", destination="1001", calldate=WHEN), DialerTask)
+    assert_type(DialerTask.for_agent(campaign="a->", destination="1001", agent="ana"), DialerTask)
+    assert_type(Respool.from_cti("{}"), Respool)
+    assert_type(Respool.from_cti({"Campaign": 1}, destination="1001", alternatives=("1002",), priority=2), Respool)
+    DialerTask.urgent("a->", "1001")  # type: ignore[call-arg]  # positionals
+    DialerTask.urgent(campaign="a->", destination="1001", calldate=WHEN)  # type: ignore[call-arg]  # urgent has none
+    DialerTask.scheduled(campaign="a->", destination="1001")  # type: ignore[call-arg]  # calldate is missing
+    DialerTask.for_phone(campaign="a->", destination="1001", phone=1001)  # type: ignore[arg-type]  # a number
+    Respool.from_cti("{}", campaign="b->")  # type: ignore[call-arg]  # the campaign may not be changed
+    Respool.from_cti([])  # type: ignore[arg-type]  # no call object
+
+
+async def coroutines(uc: UContact) -> None:
+    """Call endpoints: parameters and reply come from the declaration."""
+    await uc.dialers.schedule(campaign="a->", destination="1001", calldate=WHEN, data={"id": "7"})
+    nothing: Coroutine[Any, Any, None] = uc.dialers.remove_contact(campaign="a->", destination="1001")
+    await nothing
+    text: Coroutine[Any, Any, str] = uc.dialers.remove_contact(campaign="a->", destination="1")  # type: ignore[assignment]
+    await text
+    await uc.dialers.schedule("a->", "1001", WHEN)  # type: ignore[call-arg]  # positionals
+    await uc.dialers.schedule(campaign="a->", destination="1001")  # type: ignore[call-arg]  # calldate is missing
+    await uc.dialers.schedule(campaign="a->", number="1001", calldate=WHEN)  # type: ignore[call-arg]  # a wrong name
+    await uc.dialers.schedule(campaign="a->", destination="1001", calldate="now")  # type: ignore[arg-type]  # text
+    await uc.dialers.respool(campaign="a->", destination="1", dialerbase="b", contact="1")  # type: ignore[arg-type]
+    await uc.dialers.task(campaign="a->", destination="1001", bulk="yes")  # type: ignore[arg-type]  # no boolean
+    await uc.dialers.remove_contact(campaign="a->", destination="1001", since=WHEN)  # type: ignore[call-arg]
+    uc.dialers.scheduel  # type: ignore[attr-defined]  # noqa: B018  a misspelt endpoint
+    uc.dialers.schedule = nothing  # type: ignore[assignment]  # a declaration is not replaced
+
+
+async def values(uc: UContact) -> None:
+    """Send the same as values: the reply is the request's."""
+    assert_type(await uc.send(GetUserToken(user="api", password="x")), str)
+    await uc.send(CALL)
+    text: str = await uc.send(CALL)  # type: ignore[arg-type]  # a schedule returns nothing
+    del text
+    await uc.send("Dialers/Respool")  # type: ignore[arg-type]  # no request
+    await uc.send(ScheduledCall)  # type: ignore[arg-type]  # its class
+
+
+async def escape_hatch(uc: UContact) -> None:
+    """Call what the page does not list: the reply is that of the reader."""
+    assert_type(await uc.request("x", {"a": "b"}, reply=Reply.TEXT, safety=Safety.READ), str)
+    await uc.request("x", {}, reply=Reply.DONE, safety=Safety.ONCE)
+    await uc.request("x", {}, reply=Reply.TEXT)  # type: ignore[call-arg]  # the safety must be said
+    await uc.request("x", {}, reply="text", safety=Safety.READ)  # type: ignore[arg-type]  # no reader
+    await uc.request("x", {"a": 1}, reply=Reply.TEXT, safety=Safety.READ)  # type: ignore[dict-item]  # a number
+
+
+async def many(uc: UContact, lazily: Iterator[ScheduledCall], slowly: AsyncIterator[Request[Any]]) -> None:
+    """Send many: any iterable, kinds mixed."""
+    report = await uc.bulk([CALL, RemoveContact(campaign="a->", destination="1001")], journal="run.db")
+    assert_type(report, Report)
+    assert_type(report.succeeded, int)
+    await uc.bulk(lazily, max_concurrency="auto", max_failures="1%", on_duplicate="skip")
+    async with uc.stream(slowly, max_concurrency=8, ordered=True) as outcomes:
+        async for outcome in outcomes:
+            assert_type(outcome, Outcome)
+            assert_type(outcome.error, UContactError | None)
+    await uc.bulk([CALL], max_concurency=8)  # type: ignore[call-arg]  # misspelt
+    await uc.bulk([CALL], max_concurrency="many")  # type: ignore[arg-type]  # no number
+    await uc.bulk([CALL], on_duplicate="drop")  # type: ignore[arg-type]  # no such rule
+    await uc.bulk(CALL)  # type: ignore[arg-type]  # one request is no list
+
+
+async def lifetime() -> None:
+    """Open, share and close."""
+    async with UContact("https://acme", token="x") as uc:
+        assert_type(uc, UContact)
+        assert_type(uc.with_options(timeout=5, priority="bulk"), UContact)
+        assert_type(uc.limiter, Limiter)
+        uc.with_options(priority="low")  # type: ignore[arg-type]  # no such priority
+        uc.limiter.max_concurrency = "many"  # type: ignore[assignment]  # no number
+        uc.limiter.max_concurrency = "auto"
+
+
+def errors(error: UContactError) -> None:
+    """Read what errors carry."""
+    assert_type(error.may_have_happened, bool)
+    if isinstance(error, Throttled):
+        assert_type(error.retry_after, float | None)
+        assert_type(error.status, int)
+    elif isinstance(error, NotSent):
+        assert_type(error.transient, bool)
+    elif isinstance(error, OutcomeUnknown):
+        assert_type(error.phase, str)
+    elif isinstance(error, InvalidRequest):
+        assert_type(error.field, str)
+    else:
+        print(error.status)  # type: ignore[attr-defined]
+
+
+def declarations() -> None:
+    """Read a declaration as data."""
+    assert_type(Dialers.schedule.path, str)
+    assert_type(Dialers.schedule.safety, Safety)
+    assert_type(Dialers.schedule.request(campaign="a->", destination="1001", calldate=WHEN), Request[None])
+    assert_type(Session.user_login.reply, Reply[str])
+    Dialers.schedule.request(campaign="a->")  # type: ignore[call-arg]  # as strict as the coroutine
