@@ -25,7 +25,7 @@ from .limiter import Limiter, Priority
 from .pool import SessionLane
 from .retry import RetryRule
 from .settings import Secret, ServerProfile, Settings, origin_of, read_environment, zone_of
-from .text import Rules
+from .text import SECRET, Rules
 from .tokens import TokenManager, TokenStore
 from .wire import Reply, encode_form, masked
 
@@ -162,6 +162,9 @@ class UContact:
         ``path`` follows ``/Integra/resources/``; one that starts with ``/`` reaches another root such as
         ``/IntegraChannels/resources/...``. ``reply`` is one of ``Reply.DONE``, ``Reply.TEXT`` and ``Reply.JSON``.
         """
+        for name, value in form.items():
+            if not f"{name}{value}".isascii():
+                SECRET.encode(f"{name}{value}", name, self.rules)  # refuses what UTF-8 cannot carry
         prepared = Prepared[R](path=path, body=encode_form(form), reply=reply, safety=safety)
         return await self._caller.perform(prepared, Flight(), wait=self.settings.wait)
 

@@ -6,7 +6,7 @@ This file knows nothing of HTTP libraries, requests or journals. The split is by
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def _rebuild(cls: type[UContactError], args: tuple[object, ...], facts: dict[str
 class UContactError(Exception):
     """The root of all errors of this library."""
 
-    may_have_happened: ClassVar[bool] = False
+    may_have_happened: bool = False
     """Whether the server may have done what was asked. ``False`` is a promise, ``True`` is a doubt."""
 
     endpoint: str = ""
@@ -171,4 +171,4 @@ class BulkError(UContactError):
         """``report`` is the whole :class:`Report` of the run."""
         super().__init__(message)
         self.report = report
-        self.may_have_happened_rows: int = report.unknown
+        self.may_have_happened = bool(report.unknown)

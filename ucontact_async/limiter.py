@@ -47,6 +47,7 @@ class Limiter:
     ) -> None:
         """``max_per_second`` paces strictly: starts are at least ``1 / max_per_second`` seconds apart."""
         self._auto = max_concurrency == "auto"
+        self._wanted: list[int] = []
         self._limit = _checked_limit(max_concurrency)
         self._rate = _checked_rate(max_per_second)
         self._clock = clock
@@ -67,6 +68,7 @@ class Limiter:
     def max_concurrency(self, value: int | Literal["auto"]) -> None:
         self._limit = _checked_limit(value)
         self._auto = value == "auto"
+        self._fit()
         self._wake()
 
     def widen(self, wanted: int | Literal["auto"]) -> int:
@@ -74,15 +76,20 @@ class Limiter:
         if wanted == "auto":
             return self._limit
         wanted = _checked_limit(wanted)
-        if self._auto and wanted > self._limit:
-            self._limit = wanted
-            self._wake()
+        self._wanted.append(wanted)
+        self._fit()
         return min(wanted, self._limit)
 
-    def narrow(self) -> None:
-        """Take back what :meth:`widen` did."""
+    def narrow(self, wanted: int | Literal["auto"]) -> None:
+        """Take back one :meth:`widen`; what other runs asked for stays."""
+        if wanted != "auto":
+            self._wanted.remove(wanted)
+            self._fit()
+
+    def _fit(self) -> None:
         if self._auto:
-            self._limit = AUTO
+            self._limit = max(AUTO, *self._wanted, 0)
+            self._wake()
 
     @property
     def max_per_second(self) -> float | None:
@@ -156,7 +163,7 @@ class Limiter:
 
     async def acquire(self, priority: Priority = "interactive", wait: float | None = None) -> None:
         """Take a slot; whoever takes one gives it back with :meth:`release`."""
-        if self._in_flight < self._limit and not self._ahead(priority):
+        if self._in_flight < self._limit:  # then nobody waits: a slot is handed over in the step that frees it
             self._in_flight += 1
             return
         queue = self._waiting[priority]
@@ -178,9 +185,6 @@ class Limiter:
         """Give a slot back; the next in line takes it at once."""
         self._in_flight -= 1
         self._wake()
-
-    def _ahead(self, priority: Priority) -> bool:
-        return bool(self._waiting["interactive"]) or (priority == "bulk" and bool(self._waiting["bulk"]))
 
     def _wake(self) -> None:
         for queue in (self._waiting["interactive"], self._waiting["bulk"]):

@@ -168,7 +168,7 @@ class TestRespoolFromCti:
             destination="24002222",
             dialerbase="base enero",
             contact=4711,
-            alternatives=["24001111", "24003333"],
+            alternatives=["24003333", "24001111"],
             data={"id": "7", "name": "Ana"},
             retries=0,
             priority=50,
@@ -202,9 +202,22 @@ class TestRespoolFromCti:
         listed = known + chance.choices(known, k=2)
         chance.shuffle(listed)
         request = Respool.from_cti(CTI | {"destination": dialled, "alternatives": ":".join(listed)})
-        assert request.destination == next(number for number in listed if number != dialled)
+        after = listed[listed.index(dialled) + 1 :] + listed
+        assert request.destination == next(number for number in after if number != dialled)
         assert sorted([request.destination, *request.alternatives]) == sorted(known)
         request.check()
+
+    def test_every_number_gets_its_turn(self):
+        """Respooled again and again, a contact with three numbers is tried on each of them before one comes back."""
+        cti = CTI | {"destination": "090000001", "alternatives": "090000001:090000002:090000003"}
+        dialled = []
+        for _ in range(6):
+            request = Respool.from_cti(cti)
+            dialled.append(request.destination[-1])
+            # What the dialer makes of it: the number dialled stands among the alternatives again.
+            cti |= {"destination": request.destination}
+            cti["alternatives"] = ":".join([request.destination, *request.alternatives])
+        assert "".join(dialled) == "231231"
 
     @pytest.mark.parametrize("alternatives", ["", "24001111", "24001111:24001111", ":", ":24001111:"])
     def test_no_number_left(self, alternatives):

@@ -52,7 +52,7 @@ FACTS = {
     errors.OutcomeUnknown: {"phase"},
     errors.ServerFault: {"status", "phase"},
     errors.UnreadableReply: {"status", "phase"},
-    errors.BulkError: {"report", "may_have_happened_rows"},
+    errors.BulkError: {"report", "may_have_happened"},
 }
 CLASSES = [value for _, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, Exception)]
 
@@ -156,6 +156,6 @@ def test_an_invalid_request_names_its_field_first():
     assert str(error) == "data.id: holds a line break"
 
 
-def test_a_bulk_error_counts_its_doubts():
-    """How many rows may have happened is at hand without opening the report."""
-    assert errors.BulkError("stopped", Books()).may_have_happened_rows == 2
+def test_a_bulk_error_tells_whether_there_are_doubts():
+    """Whether any row may have happened is at hand without opening the report."""
+    assert errors.BulkError("stopped", Books()).may_have_happened is True

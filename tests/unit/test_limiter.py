@@ -313,7 +313,11 @@ class TestLimit:
         """After the run the limit is ours again, or still the one that somebody chose."""
         limiter = Limiter(limit)
         limiter.widen(100)
-        limiter.narrow()
+        limiter.widen(50)
+        limiter.narrow(100)
+        assert limiter.max_concurrency == max(50, afterwards)
+        limiter.narrow(50)
+        limiter.narrow("auto")
         assert limiter.max_concurrency == afterwards
 
     async def test_widening_lets_the_waiting_in(self):

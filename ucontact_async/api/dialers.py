@@ -74,8 +74,9 @@ class Respool(Request[None], frozen=True, kw_only=True):
 
         ``cti`` is the object as JSON text or a mapping, its keys in any case. Campaign, dialerbase and contact are
         taken over and cannot be changed. The destination is never the number that is on the spool but ``destination``
-        or else the next alternative; what is not given is taken from the call. Raises :class:`InvalidRequest` naming
-        the key that is missing, or ``alternatives`` when no other number is left.
+        or else the next alternative, which puts the number just dialled last; what is not given is taken from the
+        call. Raises :class:`InvalidRequest` naming the key that is missing, or ``alternatives`` when no other number
+        is left.
         """
         call = _open_cti(cti)
         dialled = _cti_text(call, "destination")
@@ -84,11 +85,14 @@ class Respool(Request[None], frozen=True, kw_only=True):
         known = PHONE_LIST.decode(_cti_text(call, "alternatives", default=absent), _PRESENT)
         if destination == dialled:
             raise InvalidRequest("destination", "is already on the spool; give an alternative number")
-        following = destination or next((number for number in known if number != dialled), None)
+        # The number just dialled goes to the end, or of three numbers the third would never get its turn.
+        after = known.index(dialled) + 1 if destination is None and dialled in known else 0
+        waiting = dict.fromkeys((*known[after:], *known[:after]))
+        following = destination or next((number for number in waiting if number != dialled), None)
         if following is None:
             raise InvalidRequest("alternatives", "no number is left but the one already on the spool")
         if alternatives is None:
-            alternatives = tuple(dict.fromkeys(number for number in known if number != following))
+            alternatives = tuple(number for number in waiting if number != following)
         if priority is None:
             # A call that came from the schedule has priority 1, which a respool must not take.
             priority = _cti_number(call, "priority", default=9999)

@@ -102,7 +102,7 @@ class Bulk:
         try:
             self._journal = await Journal.open(path, header, deliver=self._deliver, amended=options.amended)
         except BaseException:
-            self._limiter.narrow()
+            self._limiter.narrow(options.max_concurrency)
             raise
         self._intake = Intake(
             self._items,
@@ -128,7 +128,7 @@ class Bulk:
             self.stop("the consumer left")
         with anyio.CancelScope(shield=True):
             await asyncio.wait([self._running])
-        self._limiter.narrow()
+        self._limiter.narrow(self.options.max_concurrency)
         if self._error is not None and exc_info[1] is None:
             raise self._error
 
