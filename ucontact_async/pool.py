@@ -364,4 +364,8 @@ def _cause(error: BaseException) -> str:
     """Name the cause without aiohttp's own text, which may hold the URL or headers."""
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno).lower()
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server closed it"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the answer was cut"
     return type(error).__name__

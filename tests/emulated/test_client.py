@@ -29,10 +29,12 @@ from ucontact_async import (
     UContact,
     UContactError,
     Unauthorized,
+    UnreadableReply,
 )
 from ucontact_async.api import endpoint_of
 from ucontact_async.caller import HttpCaller
 from ucontact_async.emulator import Emulator, Switches
+from ucontact_async.endpoint import Flight
 from ucontact_async.limiter import Limiter
 
 SCHEDULE = "Dialers/ScheduleDialerCall"
@@ -199,8 +201,13 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"
 
 @pytest.mark.parametrize(
     "afterwards",
-    [lambda connection: connection.sendall(ANSWER), lambda connection: True],
-    ids=["answers again", "closes"],
+    [
+        lambda connection: connection.sendall(ANSWER),
+        # Alone in the buffer: it is read in the very turn between connection and first byte.
+        lambda connection: time.sleep(0.002) or connection.sendall(ANSWER),
+        lambda connection: True,
+    ],
+    ids=["answers again", "answers again later", "closes"],
 )
 @pytest.mark.parametrize("connection", ["keep", "fresh"])
 async def test_a_poisoned_connection_is_not_used(afterwards, connection):
@@ -386,3 +393,34 @@ async def test_a_wait_for_a_slot_is_bounded_once(emulator):
         assert raised.value.attempts == 1
         assert not limiter.closed
         limiter.release()
+
+
+async def test_a_gate_that_closes_while_a_call_is_armed_holds_it_back(emulator):
+    """Between mark and slot the server may ask to slow down: the mark is taken back and nothing is sent till then."""
+
+    class Watched(Flight):
+        arms = True
+        history = ()
+
+        async def arm(self):
+            self.history += ("armed",)
+            if len(self.history) == 1:
+                uc.limiter.overloaded(0.2)
+
+        def withdraw(self):
+            self.history += ("withdrawn", emulator.ledger.requests[SCHEDULE])
+
+    async with client_of(emulator) as uc:
+        await uc.login()
+        flight = Watched()
+        await uc._caller.perform(uc._caller.prepare(call()), flight, wait=None)
+    assert flight.history == ("armed", "withdrawn", 0, "armed")
+    assert emulator.ledger.requests[SCHEDULE] == 1
+
+
+async def test_an_endless_answer_is_cut_off(emulator):
+    """A command's answer is read up to 64 KiB and no further."""
+    emulator.set_faults({"rules": [{"endpoint": SCHEDULE, "fault": "body", "body": "1" * 3_000_000}]})
+    async with client_of(emulator) as uc:
+        with pytest.raises(UnreadableReply, match="longer than 65536 bytes"):
+            await uc.send(call())
