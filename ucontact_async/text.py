@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import msgspec
+
 from .errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -24,12 +26,16 @@ __all__ = [
     "DIAL_STRING",
     "FLAG",
     "FREE_TEXT",
+    "GUID",
+    "JSON_OBJECT",
     "NAME",
+    "OPTIONAL_CAMPAIGN",
     "OPTIONAL_DIAL_STRING",
     "OPTIONAL_TIMESTAMP",
     "PAIRS",
     "PHONE_LIST",
     "PRIORITY",
+    "PRIVATE_TEXT",
     "SECRET",
     "TIMESTAMP",
     "Rules",
@@ -47,6 +53,7 @@ _SEPARATOR = re.compile("[:=;\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DIAL = re.compile(r"[0-9*#+-]{2,24}")
 _LAST_DIGITS = re.compile(r"(?:\d\D*){1,4}\Z")
+_GUID = re.compile(r"[A-Za-z0-9-]{8,64}")
 _NAME = re.compile(r"[\w .<>@+-]{1,80}")
 _CAMPAIGN = re.compile(r"[\w .-]{1,78}(?:<-|->)")
 _TIMESTAMP = re.compile(
@@ -164,7 +171,10 @@ class Hidden(TextFormat[str]):
 
 
 class FreeText(TextFormat[str]):
-    """Any text on one line."""
+    """Any text on one line; ``private`` text, such as a note on a customer, is never shown."""
+
+    def __init__(self, *, private: bool = False) -> None:
+        self._private = private
 
     def encode(self, value: str, field: str, rules: Rules) -> str:
         if _UNSAFE.search(value):
@@ -173,6 +183,9 @@ class FreeText(TextFormat[str]):
 
     def decode(self, text: Any, rules: Rules) -> str:
         return _text(text)
+
+    def mask(self, value: str) -> str:
+        return "***" if self._private and value else value
 
 
 class Name(TextFormat[str]):
@@ -183,6 +196,18 @@ class Name(TextFormat[str]):
             raise InvalidRequest(
                 field, f"{_shown(value)} is not a name (up to 80 letters, digits, blanks and . < > - _ @ +)"
             )
+        return value
+
+    def decode(self, text: Any, rules: Rules) -> str:
+        return _text(text)
+
+
+class CallGuid(TextFormat[str]):
+    """What names a call: 8 to 64 letters, digits and ``-``; it becomes part of a path (``reliability.md`` S7)."""
+
+    def encode(self, value: str, field: str, rules: Rules) -> str:
+        if not _GUID.fullmatch(value):
+            raise InvalidRequest(field, f"{_shown(value)} names no call (8 to 64 letters, digits and -)")
         return value
 
     def decode(self, text: Any, rules: Rules) -> str:
@@ -217,12 +242,13 @@ _DIAL_STRANGE = re.compile(r"[^0-9*#+-]")
 class Campaign(TextFormat[str]):
     """A campaign with its arrow: ``<-`` inbound, ``->`` outbound (``protocol.md`` 0.5)."""
 
-    def __init__(self, *, arrow: bool, all_: bool = False) -> None:
+    def __init__(self, *, arrow: bool, all_: bool = False, optional: bool = False) -> None:
         self._arrow = arrow
         self._all = all_
+        self._optional = optional
 
     def encode(self, value: str, field: str, rules: Rules) -> str:
-        if _CAMPAIGN.fullmatch(value) or (self._all and value == "*"):
+        if _CAMPAIGN.fullmatch(value) or (self._all and value == "*") or (self._optional and not value):
             return value
         if not value:
             raise InvalidRequest(field, "is empty; give the campaign with its arrow, such as 'Ventas->'")
@@ -302,6 +328,44 @@ class PhoneList(TextFormat[Sequence[str]]):
         return tuple(mask_phone(number)[: -len(str(index))] + str(index) for index, number in enumerate(value, 1))
 
 
+class JsonObject(TextFormat[Mapping[str, Any]]):
+    """An object, written as the text of its JSON (``protocol.md`` 2.3). What JSON does not carry exactly is refused."""
+
+    expects = "a mapping"
+
+    @staticmethod
+    def snapshot(value: Any, field: str) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping):
+            raise InvalidRequest(field, f"expected a mapping, got {type(value).__name__}")
+        plain = dict(value)
+        kept: Mapping[str, Any] | None = None
+        try:
+            kept = msgspec.json.decode(msgspec.json.encode(plain))
+            exact = kept == plain  # NaN has become null; a date, or a number that was a name, has become text
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            exact = False
+        if kept is None or not exact:
+            raise InvalidRequest(field, "holds what JSON does not carry as it is; give text, numbers, lists, mappings")
+        return kept
+
+    def encode(self, value: Mapping[str, Any], field: str, rules: Rules) -> str:
+        if not isinstance(value, Mapping):
+            raise TypeError
+        try:
+            return msgspec.json.encode(value).decode()
+        except RecursionError:  # built where the stack was shallow
+            raise InvalidRequest(field, "is nested too deeply") from None
+
+    def decode(self, text: Any, rules: Rules) -> Mapping[str, Any]:
+        try:
+            return self.snapshot(msgspec.json.decode(_text(text) or "{}"), "")
+        except (InvalidRequest, RecursionError):
+            raise ValueError("expected a JSON object") from None
+
+    def mask(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        return dict.fromkeys(value, "***")
+
+
 class Timestamp(TextFormat["datetime | None"]):
     """A moment as the server's local ``YYYY-MM-DD HH:MM:SS``, without a zone (``protocol.md`` 0.13)."""
 
@@ -370,17 +434,21 @@ def _text(value: Any) -> str:
 
 
 FREE_TEXT = FreeText()
+PRIVATE_TEXT = FreeText(private=True)
 FLAG = Flag()
 SECRET = Hidden()
 COUNT = WholeNumber(0, 2**31 - 1)
 PRIORITY = WholeNumber(2, 9999, ", the lowest; 1 is reserved for scheduled calls")
 NAME = Name()
+GUID = CallGuid()
 DIAL_STRING = DialString(optional=False)
 OPTIONAL_DIAL_STRING = DialString(optional=True)
 CAMPAIGN = Campaign(arrow=True)
+OPTIONAL_CAMPAIGN = Campaign(arrow=True, optional=True)
 ANY_CAMPAIGN = Campaign(arrow=False)
 CAMPAIGN_OR_ALL = Campaign(arrow=False, all_=True)
 PAIRS = Pairs()
 PHONE_LIST = PhoneList()
+JSON_OBJECT = JsonObject()
 TIMESTAMP = Timestamp(optional=False)
 OPTIONAL_TIMESTAMP = Timestamp(optional=True)

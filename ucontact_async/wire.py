@@ -7,6 +7,7 @@ an answer). It does not know who is asking, and nothing of connections, tokens o
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -42,6 +43,7 @@ CONTENT_TYPE = "application/x-www-form-urlencoded; charset=UTF-8"
 COMMAND_LIMIT = 65_536
 JSON_LIMIT = 16_777_216
 _RETRY_AFTER_LIMIT = 300.0
+_UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -173,6 +175,10 @@ class Reply(Generic[R]):
 
     DONE: ClassVar[Reply[None]]
     """``1`` for done, ``0`` for refused."""
+    OK: ClassVar[Reply[None]]
+    """``OK`` for done; ``0`` is a refusal."""
+    GUID: ClassVar[Reply[str]]
+    """The identifier of a call, a UUID as text; ``0`` is a refusal."""
     TEXT: ClassVar[Reply[str]]
     """Any text; ``0`` is a refusal."""
     JSON: ClassVar[Reply[Any]]
@@ -205,6 +211,35 @@ class Done(Reply[None]):
         return b"1"
 
 
+class Ok(Reply[None]):
+    """``OK`` for done, ``0`` for refused: the workflow's answer (``protocol.md`` 2.3)."""
+
+    def decode(self, body: bytes) -> None:
+        text = body.strip(b" \t\r\n")
+        if text == b"0":
+            raise self.refusal()
+        if text != b"OK":
+            raise ValueError("expected OK")
+
+    def encode(self, value: None) -> bytes:
+        return b"OK"
+
+
+class Guid(Reply[str]):
+    """The identifier of a call: the 36 characters of a UUID, in whatever case; ``0`` is a refusal."""
+
+    def decode(self, body: bytes) -> str:
+        text = body.strip(b" \t\r\n")
+        if text == b"0":
+            raise self.refusal()
+        if not _UUID.fullmatch(text):
+            raise ValueError("expected a UUID")
+        return text.decode("ascii")
+
+    def encode(self, value: str) -> bytes:
+        return value.encode()
+
+
 class Text(Reply[str]):
     """Any text, white space around it removed; ``0`` is a refusal."""
 
@@ -234,9 +269,13 @@ class Json(Reply[Any]):
 
 
 DONE = Done()
+OK = Ok()
+GUID = Guid()
 TEXT = Text()
 JSON = Json()
 Reply.DONE = DONE
+Reply.OK = OK
+Reply.GUID = GUID
 Reply.TEXT = TEXT
 Reply.JSON = JSON
 

@@ -1,6 +1,7 @@
 """Sound requests of every type, for hypothesis: drawn from the formats that a request's own declaration names."""
 
 from datetime import datetime
+from string import ascii_letters, digits
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
@@ -22,9 +23,18 @@ _MOMENTS = st.datetimes(datetime(2016, 1, 1), datetime(2090, 1, 1)).map(
     lambda moment: moment.replace(microsecond=0, tzinfo=ZONE)
 )
 _CAMPAIGNS = st.builds(str.__add__, _NAMES, st.sampled_from(["<-", "->"]))
+_JSON_TEXT = st.characters(exclude_categories=["Cs"])
+_JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(_JSON_TEXT),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(_JSON_TEXT), inside, max_size=3),
+    max_leaves=6,
+)
 _STRATEGIES = {
     text.FREE_TEXT: st.text(_LINE),
     text.SECRET: st.text(st.characters(exclude_categories=["Cs"])),
+    text.PRIVATE_TEXT: st.text(_LINE),
+    text.GUID: st.text(ascii_letters + digits + "-", min_size=8, max_size=64),
+    text.JSON_OBJECT: st.dictionaries(st.text(_JSON_TEXT), _JSON_VALUES, max_size=4),
     text.FLAG: st.booleans(),
     text.COUNT: st.integers(0, 2**31 - 1),
     text.PRIORITY: st.integers(2, 9999),
@@ -32,6 +42,7 @@ _STRATEGIES = {
     text.DIAL_STRING: _NUMBERS,
     text.OPTIONAL_DIAL_STRING: st.just("") | _NUMBERS,
     text.CAMPAIGN: _CAMPAIGNS,
+    text.OPTIONAL_CAMPAIGN: st.just("") | _CAMPAIGNS,
     text.ANY_CAMPAIGN: _CAMPAIGNS | _NAMES,
     text.CAMPAIGN_OR_ALL: _CAMPAIGNS | st.just("*"),
     text.PAIRS: st.dictionaries(st.text(_PART, min_size=1), st.text(_PART), max_size=5),

@@ -19,12 +19,16 @@ from ucontact_async.text import (
     DIAL_STRING,
     FLAG,
     FREE_TEXT,
+    GUID,
+    JSON_OBJECT,
     NAME,
+    OPTIONAL_CAMPAIGN,
     OPTIONAL_DIAL_STRING,
     OPTIONAL_TIMESTAMP,
     PAIRS,
     PHONE_LIST,
     PRIORITY,
+    PRIVATE_TEXT,
     SECRET,
     TIMESTAMP,
     Rules,
@@ -376,6 +380,14 @@ class TestCampaign:
         assert CAMPAIGN.encode("x" * 78 + "->", "campaign", PLAIN)
         refused(CAMPAIGN, "x" * 79 + "->", "campaign")
 
+    def test_no_campaign_where_it_is_optional(self):
+        """An optional campaign may be empty; a given one needs its arrow all the same."""
+        assert OPTIONAL_CAMPAIGN.encode("", "reschedule_campaign", PLAIN) == ""
+        assert OPTIONAL_CAMPAIGN.encode("Ventas->", "reschedule_campaign", PLAIN) == "Ventas->"
+        assert "arrow" in refused(OPTIONAL_CAMPAIGN, "Ventas", "reschedule_campaign").reason
+        for format_ in (CAMPAIGN, ANY_CAMPAIGN, CAMPAIGN_OR_ALL):
+            refused(format_, "", "campaign")
+
     def test_all_campaigns(self):
         """Only where the page says so, a star stands for all."""
         assert CAMPAIGN_OR_ALL.encode("*", "campaign", PLAIN) == "*"
@@ -417,6 +429,18 @@ class TestNames:
         assert refused(FREE_TEXT, f"a{bad}b", "source").field == "source"
         assert refused(FREE_TEXT, bad, "source").field == "source"
 
+    @given(safe_text)
+    def test_private_text_is_sent_and_not_shown(self, text):
+        """A note on a customer goes out as it is; of what is shown only whether there is one can be seen."""
+        assert PRIVATE_TEXT.decode(PRIVATE_TEXT.encode(text, "comment", PLAIN), PLAIN) == text
+        assert PRIVATE_TEXT.mask(text) == ("***" if text else "")
+        assert FREE_TEXT.mask(text) == text
+
+    @pytest.mark.parametrize("bad", CONTROLS)
+    def test_private_text_is_one_line(self, bad):
+        """Line breaks and control characters are refused, and the text is not quoted."""
+        assert "canary" not in str(refused(PRIVATE_TEXT, f"canary{bad}", "comment"))
+
     @given(st.text(st.characters(exclude_categories=["Cs"])))
     def test_a_secret_is_sent_as_it_is(self, text):
         """A password may hold anything: parse(encode(x)) == x."""
@@ -428,6 +452,102 @@ class TestNames:
         error = refused(SECRET, f"canary{half}", "password")
         assert error.field == "password"
         assert "canary" not in str(error)
+
+
+class TestGuid:
+    """What names a call."""
+
+    @given(st.uuids())
+    def test_a_uuid_is_sent_as_it_is(self, guid):
+        """parse(encode(x)) == x."""
+        assert GUID.decode(GUID.encode(str(guid), "guid", PLAIN), PLAIN) == str(guid)
+
+    @pytest.mark.parametrize(
+        "hostile",
+        [
+            *("", "1234567", "x" * 65, "../../etc/passwd", "//evil/12345678", "http://evil/x", "a" * 8 + "/b"),
+            *("a" * 8 + bad for bad in [*SEPARATORS, *CONTROLS, ".", "%2f", "?", "#", " ", "\u202e", "é", "\uff11"]),
+        ],
+    )
+    def test_what_could_leave_a_folder(self, hostile):
+        """Nothing but letters, digits and dashes, 8 to 64 of them: it becomes part of a path."""
+        error = refused(GUID, hostile, "guid")
+        assert error.field == "guid"
+        assert str(error).isprintable()
+
+    def test_a_number_in_its_column(self):
+        """What may be a telephone number in the wrong column is not quoted whole."""
+        assert "8344484" not in str(refused(GUID, "8344484", "guid"))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.datetimes() | st.binary(),
+    lambda inside: st.lists(inside) | st.dictionaries(st.text() | st.integers(), inside) | st.tuples(inside),
+    max_leaves=5,
+)
+
+
+class TestJsonObject:
+    """Parameters of a workflow."""
+
+    @given(st.dictionaries(st.text(), json_values, max_size=3))
+    def test_any_mapping_is_read_back_or_refused(self, value):
+        """There is no third way: NaN does not become null, a date or a tuple nothing else."""
+        try:
+            kept = JSON_OBJECT.snapshot(value, "params")
+        except InvalidRequest:
+            return
+        text = JSON_OBJECT.encode(kept, "params", PLAIN)
+        assert JSON_OBJECT.decode(text, PLAIN) == kept == value
+        assert not re.search(r"[\x00-\x1f]", text)
+
+    def test_how_it_looks(self):
+        """One line of JSON, nothing escaped that need not be."""
+        text = JSON_OBJECT.encode({"id": "7", "note": "ñ\n", "n": [1, 2.5, None, True, {}]}, "params", PLAIN)
+        assert text == '{"id":"7","note":"ñ\\n","n":[1,2.5,null,true,{}]}'
+
+    @pytest.mark.parametrize(
+        "item",
+        [
+            *(float("nan"), float("inf"), (1, 2), {1, 2}, {1: 2}, b"x", datetime(2026, 1, 1), chr(0xD800), object()),
+            *([float("nan")], {"a": {"b": (1,)}}),
+        ],
+    )
+    def test_what_json_does_not_carry(self, item):
+        """It is refused when the request is built, and not quoted."""
+        with pytest.raises(InvalidRequest, match="params: holds what JSON does not carry as it is"):
+            JSON_OBJECT.snapshot({"x": item}, "params")
+
+    @pytest.mark.parametrize("value", ["{}", b"{}", None, 7, [("id", "7")], {"id"}])
+    def test_what_is_no_mapping(self, value):
+        """Only a mapping becomes a snapshot."""
+        with pytest.raises(InvalidRequest, match="params: expected a mapping"):
+            JSON_OBJECT.snapshot(value, "params")
+
+    def test_a_snapshot_is_a_copy_to_its_depth(self):
+        """Any mapping is taken, and what happens inside it later is not seen."""
+        inner = {"id": "7"}
+        kept = JSON_OBJECT.snapshot(UserDict(inner=[inner]), "params")
+        inner["id"] = "8"
+        assert kept == {"inner": [{"id": "7"}]}
+
+    def test_what_holds_itself(self):
+        """A mapping without an end is refused."""
+        endless = {}
+        endless["self"] = endless
+        with pytest.raises(InvalidRequest, match="params"):
+            JSON_OBJECT.snapshot(endless, "params")
+
+    @pytest.mark.parametrize("text", ["[]", "1", "{", "null", '"x"', "[" * 100_000, '{"a":' * 100_000, chr(0xD800), 5])
+    def test_decoding_something_else(self, text):
+        """On the wire anything but an object is a ValueError; nothing at all is an empty one."""
+        with pytest.raises(ValueError, match=r"."):
+            JSON_OBJECT.decode(text, PLAIN)
+        assert JSON_OBJECT.decode("", PLAIN) == JSON_OBJECT.decode(None, PLAIN) == {}
+
+    def test_values_are_masked(self):
+        """Names stay, values go; the mask is still encodable."""
+        assert JSON_OBJECT.mask({"id": 7, "inner": {"name": "Ana"}}) == {"id": "***", "inner": "***"}
 
 
 class TestWholeNumbers:

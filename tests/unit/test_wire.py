@@ -27,7 +27,7 @@ from ucontact_async.errors import (
     UnreadableReply,
 )
 from ucontact_async.settings import ServerProfile
-from ucontact_async.text import OPTIONAL_TIMESTAMP
+from ucontact_async.text import GUID, OPTIONAL_TIMESTAMP, Campaign
 from ucontact_async.wire import Answer, FormCodec, Reply, encode_form, fields_of, masked, read_answer, retry_after
 
 PROFILE = ServerProfile()
@@ -50,11 +50,13 @@ def an_example(endpoint, **changes):
         "datetime | None": None,
         "Sequence[str]": ("24001234",),
         "Mapping[str, str]": {"id": "7"},
+        "Mapping[str, Any]": {"id": 7},
     }
     types = {name: hint.split("[", 1)[1].rsplit(",", 1)[0] for name, hint in annotations(endpoint.request_type)}
     values = {name: plain[kind] for name, kind in types.items()}
-    if "campaign" in values:
-        values["campaign"] = "Ventas->"
+    formats = {field.name: field.format for field in fields_of(endpoint.request_type)}
+    values |= {name: "Ventas->" for name, format_ in formats.items() if isinstance(format_, Campaign)}
+    values |= {name: "5f3a1c9e-7b24" for name, format_ in formats.items() if format_ is GUID}
     return endpoint.request_type(**values | changes)
 
 
@@ -335,7 +337,7 @@ class TestAnswers:
     @example(200, {}, b"[" * 100_000)
     def test_no_answer_brings_down_the_reader(self, status, headers, body):
         """Any answer is a value or one of our errors, for each kind of reply; success is 200 only."""
-        for reply in (Reply.DONE, Reply.TEXT, Reply.JSON):
+        for reply in (Reply.DONE, Reply.OK, Reply.GUID, Reply.TEXT, Reply.JSON):
             result = outcome(status, headers, body, reply)
             assert status == 200 or isinstance(result, UContactError)
 
@@ -442,7 +444,7 @@ class TestReplies:
         """parse(encode(x)) == x; only the number 0 is a refusal, not what is merely empty or false."""
         assert Reply.JSON.decode(Reply.JSON.encode(value)) == value
 
-    @pytest.mark.parametrize("reply", [Reply.DONE, Reply.TEXT, Reply.JSON])
+    @pytest.mark.parametrize("reply", [Reply.DONE, Reply.OK, Reply.GUID, Reply.TEXT, Reply.JSON])
     @pytest.mark.parametrize("body", [b"0", b" 0\n"])
     def test_zero_is_a_refusal(self, reply, body):
         """HTTP 200 with the body 0 is the documented no, for every kind of reply."""
@@ -454,6 +456,38 @@ class TestReplies:
         """The emulator answers what the client takes for done."""
         assert Reply.DONE.encode(None) == b"1"
         assert outcome(200, {}, Reply.DONE.encode(None)) is None
+
+    @pytest.mark.parametrize("body", [b"OK", b" OK\r\n"])
+    def test_ok_is_ok(self, body):
+        """A workflow that was started is answered OK, in capitals; the emulator says the same."""
+        assert outcome(200, {}, body, Reply.OK) is None
+        assert Reply.OK.encode(None) == b"OK"
+
+    @pytest.mark.parametrize("body", [b"1", b"ok", b"Ok", b'"OK"', b"OK OK", b"OKAY", b"OK\x00", b"", b"\xffOK"])
+    def test_what_is_not_ok(self, body):
+        """Anything but OK is an unknown outcome."""
+        assert type(outcome(200, {}, body, Reply.OK)) is UnreadableReply
+
+    @given(st.uuids(), st.sampled_from([str.lower, str.upper, str.title]), st.sampled_from(["", " ", "\n", "\r\n"]))
+    def test_a_guid_is_read_back(self, guid, case, around):
+        """Any UUID in any case, as the server wrote it; white space around it is the server's."""
+        text = case(str(guid))
+        assert Reply.GUID.decode(Reply.GUID.encode(text)) == text
+        assert outcome(200, {}, f"{around}{text}{around}".encode(), Reply.GUID) == text
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            *(b"", b"1", b"OK", b"null", b"5f3a1c9e", b"5f3a1c9e7b244d0f9a612f8e5d3c7b10"),
+            *(b'"5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10"', b"{5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10}"),
+            *(b"5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b1", b"5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b100"),
+            *(b"gf3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10", b"5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10 0"),
+            *(b"5f3a1c9e7-b24-4d0f-9a61-2f8e5d3c7b10", "\u0665f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10".encode()),
+        ],
+    )
+    def test_what_is_no_guid(self, body):
+        """Anything but the 36 characters of a UUID is an unknown outcome: the agent's phone may be ringing."""
+        assert type(outcome(200, {}, body, Reply.GUID)) is UnreadableReply
 
     @pytest.mark.parametrize("body", [b"\xff", b"", b"{", b"nul", b"[1,]"])
     def test_what_is_no_json(self, body):
