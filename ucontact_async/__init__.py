@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .api.calls import AgentCall, AgentCallWithData, BlockNumber, CallWorkflow, Disposition, HangUp
     from .api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
     from .batch.outcome import Outcome, Status
     from .batch.report import Report
@@ -46,10 +47,16 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Abandoned": "caller",
+    "AgentCall": "api.calls",
+    "AgentCallWithData": "api.calls",
+    "BlockNumber": "api.calls",
     "BulkError": "errors",
+    "CallWorkflow": "api.calls",
     "DialerTask": "api.dialers",
+    "Disposition": "api.calls",
     "FileTokenStore": "token_store",
     "Forbidden": "errors",
+    "HangUp": "api.calls",
     "InvalidRequest": "errors",
     "JournalBusy": "errors",
     "JournalError": "errors",
@@ -85,10 +92,16 @@ _HOMES = {
 
 __all__ = [
     "Abandoned",
+    "AgentCall",
+    "AgentCallWithData",
+    "BlockNumber",
     "BulkError",
+    "CallWorkflow",
     "DialerTask",
+    "Disposition",
     "FileTokenStore",
     "Forbidden",
+    "HangUp",
     "InvalidRequest",
     "JournalBusy",
     "JournalError",

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from .api import endpoint_of
+from .api.calls import Calls
 from .api.dialers import Dialers
 from .api.session import EndSession, GetUserToken, Session, UserLogin
 from .caller import Abandoned, HttpCaller
@@ -110,6 +111,7 @@ class UContact:
     def _mount(self, caller: HttpCaller) -> None:
         self._caller = caller
         self.dialers = Dialers(caller)
+        self.calls = Calls(caller)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

@@ -6,6 +6,7 @@ is read on an instance. This file performs no call; whoever does is a :class:`Ca
 
 from __future__ import annotations
 
+import copy
 import enum
 import functools
 import inspect
@@ -192,6 +193,7 @@ class Endpoint(Generic[P, R]):
         reply: Reply[R],
         safety: Safety,
         *,
+        also: tuple[str, ...] = (),
         argument: str | None = None,
         constants: Mapping[str, Any] | None = None,
         send_by: float | Callable[[Any], float | None] | None = None,
@@ -199,15 +201,17 @@ class Endpoint(Generic[P, R]):
     ) -> None:
         """State an endpoint.
 
-        ``path`` follows ``/Integra/resources/`` (one that starts with ``/`` is taken whole). ``argument`` names the
-        form field that carries the request as a JSON object. ``send_by`` is how many seconds after the call the
-        first byte may leave at the latest, or a function of the request that says so.
+        ``path`` follows ``/Integra/resources/`` (one that starts with ``/`` is taken whole); ``also`` are other
+        spellings that were published. ``argument`` names the form field that carries the request as a JSON object.
+        ``send_by`` is how many seconds after the call the first byte may leave at the latest, or a function of the
+        request that says so.
         """
         request_type = cast("type[Request[R]]", request)
         parameters = inspect.signature(request_type).parameters.values()
         if not request_type.__struct_config__.frozen or any(p.kind is not p.KEYWORD_ONLY for p in parameters):
             raise TypeError(f"{request_type.__name__}: restate frozen=True, kw_only=True; kw_only is not inherited")
         self.path = path
+        self.also = also
         self.request = request
         self.request_type = request_type
         self.reply = reply
@@ -236,6 +240,14 @@ class Endpoint(Generic[P, R]):
             send_by=self.send_by(request),
             authenticated=self.authenticated,
         )
+
+    def at(self, path: str) -> Endpoint[P, R]:
+        """Return this endpoint under another spelling of its path."""
+        if path == self.path:
+            return self
+        twin = copy.copy(self)
+        twin.path = path
+        return twin
 
     def __set_name__(self, group: type[EndpointGroup], name: str) -> None:
         # A real function, so that help() and completion show the fields.

@@ -74,10 +74,12 @@ class Service:
         self._handlers = handlers
         served = [endpoint for path, endpoint in endpoints.items() if path in handlers]
         self._replies = {endpoint.path: endpoint.reply for endpoint in served}
-        self._paths = {_full_path(endpoint.path): endpoint for endpoint in served}
+        spelt = [(path, endpoint) for endpoint in served for path in (endpoint.path, *endpoint.also)]
+        self._named = {path: endpoint.path for path, endpoint in spelt}
+        self._paths = {_full_path(path): endpoint.at(path) for path, endpoint in spelt}
 
     def endpoint_at(self, path: str) -> Endpoint[..., Any] | None:
-        """Return the endpoint at the whole ``path`` of a request, ``None`` where nothing is."""
+        """Return the endpoint at the whole ``path`` of a request, spelt as it was called; ``None`` if there is none."""
         return self._paths.get(path)
 
     def fields(self, endpoint: Endpoint[..., Any], form: Mapping[str, str]) -> Mapping[str, Any]:
@@ -103,12 +105,13 @@ class Service:
 
     def perform(self, call: Call) -> Answer:
         """Let the handler do what ``call`` asks and write its reply."""
+        name = self._named[call.path]
         try:
-            reply = self._handlers[call.path](call)
+            reply = self._handlers[name](call)
         except Refused as refused:
             return answer_of(refused)
         if not isinstance(reply, bytes):
-            contract = self._replies[call.path]
+            contract = self._replies[name]
             reply = contract.encode(reply)
             if isinstance(contract, Json):
                 reply = _escape(reply)

@@ -62,6 +62,7 @@ class ServerProfile(msgspec.Struct, frozen=True, kw_only=True):
     becomes an unknown outcome. ``trust_503``: the same for a 503 without Retry-After (off: ``reliability.md`` 1.4).
     ``login_page``: a 302 or 303 to a path with this last part (extension and case aside) is a refused token.
     ``campaign_arrows``: dialer campaigns must end in ``<-`` or ``->``.
+    ``hangup``: which of the two published spellings of the endpoint that hangs up a phone it has.
     """
 
     trust_429: bool = True
@@ -69,6 +70,7 @@ class ServerProfile(msgspec.Struct, frozen=True, kw_only=True):
     trust_503: bool = False
     login_page: str = "login"
     campaign_arrows: bool = True
+    hangup: Literal["HungupPhone", "HangupPhone"] = "HungupPhone"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +100,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(f"connection is 'keep' or 'fresh', not {self.connection!r}")
         if self.lane not in ("auto", "session"):
             raise SettingsError(f"lane is 'auto' or 'session', not {self.lane!r}")
+        if self.profile.hangup not in ("HungupPhone", "HangupPhone"):
+            raise SettingsError(f"hangup is 'HungupPhone' or 'HangupPhone', not {self.profile.hangup!r}")
         if self.token is not None and not re.fullmatch(r"[\x21-\x7e]+", self.token.reveal()):
             raise SettingsError("the token holds characters that an HTTP header cannot carry")
         if not (self.timeout > 0 and self.wait > 0):
@@ -105,6 +109,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def path(self, endpoint: str) -> str:
         """Return the path on the server of an endpoint; one that starts with ``/`` is taken as it is."""
+        if endpoint == "Agents/HungupPhone":
+            endpoint = f"Agents/{self.profile.hangup}"
         return endpoint if endpoint.startswith("/") else ROOT + endpoint
 
 

@@ -39,6 +39,10 @@ EVERY = pytest.mark.parametrize("path", WITNESSES)
 EVERY_BODY = pytest.mark.parametrize(
     ("path", "number"), [(path, number) for path, witness in WITNESSES.items() for number in range(len(witness.bodies))]
 )
+EVERY_MEANING = pytest.mark.parametrize(
+    ("path", "body", "meaning"),
+    [(path, body, meaning) for path, witness in WITNESSES.items() for body, meaning in witness.meanings],
+)
 
 
 @pytest.fixture
@@ -89,6 +93,7 @@ async def test_a_witness_over_a_socket_gets_the_documented_answer(emulator, http
     witness = WITNESSES[path]
     token = emulator.state.sessions.open("api")
     for content_type in CONTENT_TYPES:
+        witness.before(emulator.state)
         headers = {"Content-Type": content_type, "Authorization": f"Basic {token}"}
         async with http.post(url_of(emulator, path), data=witness.bodies[number], headers=headers) as response:
             body = await response.read()
@@ -110,11 +115,24 @@ async def test_parameters_may_stand_in_the_query_string(emulator, http, path, nu
     query = quote(witness.bodies[number], safe="%&=+<>-:")
     target = URL(f"{url_of(emulator, path)}?{query}", encoded=True)
     headers = {"Authorization": f"Basic {token}"}
+    witness.before(emulator.state)
     async with http.post(target, headers=headers, skip_auto_headers=["Content-Type"]) as response:
         body = await response.read()
     assert response.status == 200
     assert witness.answer is None or body == witness.answer
     assert all(entry.fields == witness.fields for entry in emulator.ledger)
+
+
+@EVERY_MEANING
+def test_an_answer_written_by_hand_means_what_it_says(path, body, meaning):
+    """The documented success is its value, 0 is a refusal, and everything else is unknown."""
+    answer = Answer(200, {}, body)
+    if isinstance(meaning, type):
+        with pytest.raises(meaning) as caught:
+            read_answer(answer, ENDPOINTS[path].reply, ServerProfile())
+        assert type(caught.value) is meaning
+    else:
+        assert read_answer(answer, ENDPOINTS[path].reply, ServerProfile()) == meaning
 
 
 @pytest.mark.parametrize("shape", LOGIN_ANSWERS)

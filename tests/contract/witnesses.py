@@ -1,10 +1,14 @@
 """Requests and answers written by hand from ``protocol.md``: client and emulator share a contract, these do not."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from ucontact_async.api.calls import AgentCall, AgentCallWithData, BlockNumber, CallWorkflow, Disposition, HangUp
 from ucontact_async.api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
 from ucontact_async.api.session import EndSession, GetUserToken, UserLogin
+from ucontact_async.emulator import CallRecord, ContactCentre
+from ucontact_async.errors import Rejected, UnreadableReply
 
 TOKEN = "YXBpOjEyM2U0NTY3LWU4OWItNDJkMy1hNDU2LTQyNjYxNDE3NDAwMA=="
 
@@ -15,13 +19,18 @@ def local(*parts):
 
 
 class Witness(NamedTuple):
-    """What clients were seen to send, the wire fields in it, our request for the same, the documented answer."""
+    """What clients were seen to send, the wire fields in it, our request for the same, the documented answer.
+
+    ``meanings`` are answers with what they mean, a value or an error; ``before`` is what the server must be in.
+    """
 
     bodies: tuple[bytes, ...]
     fields: dict[str, Any]
     request: Any
     answer: bytes | None = b"1"
     argument: str | None = None
+    meanings: tuple[tuple[bytes, Any], ...] = ()
+    before: Callable[[ContactCentre], object] = lambda centre: None
 
 
 WITNESSES = {
@@ -157,6 +166,156 @@ WITNESSES = {
             since=local(2027, 5, 5, 10),
             until=local(2027, 5, 5, 18),
         ),
+    ),
+    "Agents/AgentCall": Witness(
+        (
+            (
+                b"callerid=24001111&agent=Ana+P%C3%A9rez&phone=1001&tech=SIP&context=agentes&outqueue=Ventas-%3E"
+                b"&destination=098344484"
+            ),
+            (
+                b"destination=098344484&outqueue=Ventas-%3e&context=agentes&tech=SIP&phone=1001&agent=Ana%20P%c3%a9rez"
+                b"&callerid=24001111"
+            ),
+        ),
+        {
+            "callerid": "24001111",
+            "agent": "Ana Pérez",
+            "phone": "1001",
+            "tech": "SIP",
+            "context": "agentes",
+            "outqueue": "Ventas->",
+            "destination": "098344484",
+        },
+        AgentCall(agent="Ana Pérez", phone="1001", destination="098344484", outqueue="Ventas->", callerid="24001111"),
+        None,
+        meanings=(
+            (b"5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10", "5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10"),
+            (b"5F3A1C9E-7B24-4D0F-9A61-2F8E5D3C7B10\r\n", "5F3A1C9E-7B24-4D0F-9A61-2F8E5D3C7B10"),
+            (b"0", Rejected),
+            (b"1", UnreadableReply),
+            (b'"5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10"', UnreadableReply),
+            (b"5f3a1c9e7b244d0f9a612f8e5d3c7b10", UnreadableReply),
+        ),
+    ),
+    "Agents/AgentCallwithData": Witness(
+        (
+            (
+                b"callerid=&agent=Ana&phone=1001&tech=SIP&context=agents&outqueue=Ventas-%3E&destination=098344484"
+                b"&data=%7B%22id%22%3A%227%22%7D"
+            ),
+            (
+                b"callerid=&agent=Ana&phone=1001&tech=SIP&context=agents&outqueue=Ventas->&destination=098344484"
+                b'&data={"id":"7"}'
+            ),
+        ),
+        {
+            "callerid": "",
+            "agent": "Ana",
+            "phone": "1001",
+            "tech": "SIP",
+            "context": "agents",
+            "outqueue": "Ventas->",
+            "destination": "098344484",
+            "data": '{"id":"7"}',
+        },
+        AgentCallWithData(
+            agent="Ana",
+            phone="1001",
+            destination="098344484",
+            outqueue="Ventas->",
+            context="agents",
+            data='{"id":"7"}',
+        ),
+        None,
+        meanings=(
+            (b"5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10\n", "5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10"),
+            (b"0", Rejected),
+        ),
+    ),
+    "Agents/HungupPhone": Witness(
+        (b"phone=1001", b"phone=%31%30%30%31"),
+        {"phone": "1001"},
+        HangUp(phone="1001"),
+        meanings=((b"1", None), (b"0", Rejected), (b"OK", UnreadableReply)),
+        before=lambda centre: centre.switchboard.begin(
+            CallRecord(campaign="Ventas->", destination="098344484", phone="1001")
+        ),
+    ),
+    "api/DispositionCall": Witness(
+        (
+            (
+                b"campaign=Ventas-%3E&agent=Ana&callerid=098344484&guid=5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10&l1=Contacto"
+                b"&l2=Interesado%2Fa&l3=&d1=&d2=plan+2&comment=llama%20el%20lunes%3A%20%2250%25%22"
+                b"&schedule=2027-05-05%2010%3A00%3A00&camptoreschedule=Agenda-%3E&tag="
+            ),
+            (
+                b'tag=&camptoreschedule=Agenda->&schedule=2027-05-05 10:00:00&comment=llama el lunes: "50%25"'
+                b"&d2=plan%202&d1=&l3=&l2=Interesado/a&l1=Contacto&guid=5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10"
+                b"&callerid=098344484&agent=Ana&campaign=Ventas->"
+            ),
+        ),
+        {
+            "campaign": "Ventas->",
+            "agent": "Ana",
+            "callerid": "098344484",
+            "guid": "5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10",
+            "l1": "Contacto",
+            "l2": "Interesado/a",
+            "l3": "",
+            "d1": "",
+            "d2": "plan 2",
+            "comment": 'llama el lunes: "50%"',
+            "schedule": "2027-05-05 10:00:00",
+            "camptoreschedule": "Agenda->",
+            "tag": "",
+        },
+        Disposition(
+            campaign="Ventas->",
+            agent="Ana",
+            callerid="098344484",
+            guid="5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10",
+            level1="Contacto",
+            level2="Interesado/a",
+            data2="plan 2",
+            comment='llama el lunes: "50%"',
+            schedule=local(2027, 5, 5, 10),
+            reschedule_campaign="Agenda->",
+        ),
+        meanings=((b"1\n", None), (b"0", Rejected)),
+    ),
+    "admin/CallWorkflow": Witness(
+        (
+            b"context=entrantes&extension=encuesta&jsonparams=%7B%22id%22%3A%227%22%2C%22vip%22%3Atrue%7D",
+            b'jsonparams={"id":"7","vip":true}&extension=encuesta&context=entrantes',
+        ),
+        {"context": "entrantes", "extension": "encuesta", "jsonparams": '{"id":"7","vip":true}'},
+        CallWorkflow(context="entrantes", extension="encuesta", params={"id": "7", "vip": True}),
+        b"OK",
+        meanings=((b"OK\n", None), (b"0", Rejected), (b"1", UnreadableReply), (b"ok", UnreadableReply)),
+    ),
+    "admin/addblack": Witness(
+        (
+            (
+                b"black=%7B%22phone%22%3A%22098344484%22%2C%22campaign%22%3A%22*%22%2C%22username%22%3A%22Ana%22%2C"
+                b"%22company%22%3A%22ACME+S.A.%22%2C%22job_title%22%3A%22%22%2C%22name%22%3A%22Jos%C3%A9%22%7D"
+            ),
+            (
+                'black={ "name":"José","job_title":"","company":"ACME S.A.","username":"Ana","campaign":"*",'
+                '"phone":"098344484" }'
+            ).encode(),
+        ),
+        {
+            "phone": "098344484",
+            "campaign": "*",
+            "username": "Ana",
+            "company": "ACME S.A.",
+            "job_title": "",
+            "name": "José",
+        },
+        BlockNumber(phone="098344484", username="Ana", company="ACME S.A.", name="José"),
+        argument="black",
+        meanings=((b"1", None), (b"0", Rejected)),
     ),
 }
 

@@ -135,6 +135,26 @@ class TestDescriptor:
             Endpoint("x", Soft, Reply.DONE, Safety.READ)
 
 
+class TestSpellings:
+    """One endpoint under another spelling of its path."""
+
+    def test_its_own_path(self):
+        """Under its own path it is itself."""
+        assert Doors.knock.at("Doors/Knock") is Doors.knock
+
+    def test_another_path(self):
+        """Under another it differs in nothing else, and the declaration stays as it was."""
+        twin = Doors.knock.at("Doors/Nock")
+        assert (twin.path, Doors.knock.path) == ("Doors/Nock", "Doors/Knock")
+        assert {**vars(twin), "path": "Doors/Knock"} == vars(Doors.knock)
+
+    @each_endpoint
+    def test_no_spelling_belongs_to_two(self, endpoint):
+        """No other spelling is the path of an endpoint, or among the other spellings of another one."""
+        others = {path for other in ENDPOINTS.values() if other is not endpoint for path in (other.path, *other.also)}
+        assert not {endpoint.path, *endpoint.also} & others
+
+
 class TestTable:
     """The table of all endpoints."""
 

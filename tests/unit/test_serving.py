@@ -94,6 +94,19 @@ def test_an_endpoint_is_found_by_its_whole_path(service):
     assert service.endpoint_at("Dialers/ScheduleDialerCall") is None
 
 
+def test_an_endpoint_is_served_under_every_spelling():
+    """Each published spelling is a resource of its own, with the same handler and the path that was called."""
+    endpoint = ENDPOINTS["Agents/HungupPhone"]
+    calls = []
+    service = Service(ENDPOINTS, {endpoint.path: calls.append}, let_in)
+    for path in ("Agents/HungupPhone", "Agents/HangupPhone"):
+        found = service.endpoint_at(f"/Integra/resources/{path}")
+        assert (found.path, found.request_type, found.codec) == (path, endpoint.request_type, endpoint.codec)
+        assert service.perform(service.open(found, {"phone": "1001"})).body == b"1"
+        assert calls[-1].path == path
+    assert service.endpoint_at("/Integra/resources/Agents/HangUpPhone") is None
+
+
 def test_a_call_carries_wire_fields_and_request(service):
     """The fields are as written, the request is typed."""
     call = service.open(SCHEDULE, argument(alternatives="1:2"))

@@ -5,12 +5,14 @@ import pickle
 import traceback
 import warnings
 from pathlib import Path
+from typing import get_args, get_type_hints
 from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 
 from ucontact_async import UContact
+from ucontact_async.api import ENDPOINTS
 from ucontact_async.errors import SettingsError
 from ucontact_async.settings import Secret, ServerProfile, Settings, origin_of, read_environment, zone_of
 
@@ -104,6 +106,7 @@ class TestSettings:
             ({"token_scheme": "Digest"}, "Basic or Bearer"),
             ({"connection": "reuse"}, "'keep' or 'fresh'"),
             ({"lane": "fast"}, "'auto' or 'session'"),
+            ({"profile": ServerProfile(hangup="HangUpPhone")}, "'HungupPhone' or 'HangupPhone'"),
             ({"timeout": 0}, "greater than 0"),
             ({"timeout": float("nan")}, "greater than 0"),
             ({"wait": -1}, "greater than 0"),
@@ -136,6 +139,15 @@ class TestSettings:
         """An endpoint stands under the documented root, an absolute path stands for itself."""
         assert settings().path(endpoint) == path
 
+    @pytest.mark.parametrize("hangup", get_args(get_type_hints(ServerProfile)["hangup"]))
+    def test_how_hanging_up_is_spelt(self, hangup):
+        """The profile chooses the spelling, of those that were published, and changes no other path."""
+        chosen = settings(profile=ServerProfile(hangup=hangup))
+        assert chosen.path("Agents/HungupPhone") == f"/Integra/resources/Agents/{hangup}"
+        assert chosen.path("Agents/AgentCall") == "/Integra/resources/Agents/AgentCall"
+        published = ENDPOINTS["Agents/HungupPhone"]
+        assert f"Agents/{hangup}" in (published.path, *published.also)
+
     def test_what_is_declared_of_a_server(self):
         """The defaults of a profile are the answer table's."""
         assert msgspec.structs.asdict(ServerProfile()) == {
@@ -144,6 +156,7 @@ class TestSettings:
             "trust_503": False,
             "login_page": "login",
             "campaign_arrows": True,
+            "hangup": "HungupPhone",
         }
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..endpoint import Endpoint, Request
+from .calls import Calls
 from .dialers import Dialers
 from .session import Session
 
 __all__ = ["ENDPOINTS", "GROUPS", "endpoint_of"]
 
-GROUPS = (Session, Dialers)
+GROUPS = (Session, Dialers, Calls)
 
 ENDPOINTS: dict[str, Endpoint[..., Any]] = {
     endpoint.path: endpoint for group in GROUPS for endpoint in group.endpoints().values()

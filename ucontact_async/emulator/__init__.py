@@ -5,15 +5,23 @@ It stands on the same contract as the client and on nothing else of it.
 
 from __future__ import annotations
 
+from .blacklist import Blacklist, BlacklistRow
+from .calls import CallRecord, Switchboard
+from .dispositions import Dispositions
 from .faults import FaultKind, Faults, Rule
 from .ledger import Entry, Ledger
 from .server import Emulator
 from .sessions import Sessions
 from .state import ContactCentre, ScheduleRow, SpoolRow
-from .switches import Switches, TokenShape
+from .switches import DispositionAction, Switches, TokenShape
 
 __all__ = [
+    "Blacklist",
+    "BlacklistRow",
+    "CallRecord",
     "ContactCentre",
+    "DispositionAction",
+    "Dispositions",
     "Emulator",
     "Entry",
     "FaultKind",
@@ -23,6 +31,7 @@ __all__ = [
     "ScheduleRow",
     "Sessions",
     "SpoolRow",
+    "Switchboard",
     "Switches",
     "TokenShape",
 ]

@@ -107,6 +107,9 @@ class Emulator:
             "schedule": self.state.schedule,
             "blacklist": self.state.blacklist,
             "calls": self.state.calls,
+            "cdr": self.state.switchboard.cdr,
+            "dispositions": self.state.dispositions.made,
+            "workflows": self.state.switchboard.workflows,
         }
 
     async def __aenter__(self) -> Self:

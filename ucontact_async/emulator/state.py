@@ -1,11 +1,11 @@
-"""A contact centre in memory: sessions, spool, schedule and blacklist (``protocol.md`` section 9).
+"""A contact centre in memory: sessions, spool and schedule, and who else serves it (``protocol.md`` section 9).
 
 It knows what the endpoints do and nothing of connections or faults.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from random import Random
 from typing import Any, TypeVar
@@ -15,6 +15,9 @@ import msgspec
 from ..api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
 from ..errors import Rejected
 from ..serving import Call, Handler
+from .blacklist import Blacklist, BlacklistRow
+from .calls import CallRecord, Switchboard
+from .dispositions import Dispositions
 from .ledger import Ledger
 from .sessions import Sessions
 from .switches import Switches
@@ -64,7 +67,9 @@ class ContactCentre:
         """``users`` are passwords by name; ``randomness`` makes the tokens."""
         self.sessions = Sessions(users, ledger, randomness, switches)
         self.calls: list[dict[str, Any]] = []
-        self.blacklist: list[dict[str, Any]] = []
+        self.do_not_call = Blacklist(ledger, switches)
+        self.switchboard = Switchboard(ledger, randomness, switches)
+        self.dispositions = Dispositions(self, self.switchboard, self.do_not_call, ledger, switches)
         self._switches = switches
         self._ledger = ledger
         # By campaign and destination: a removal or a look for duplicates must not cost more in a full spool.
@@ -73,6 +78,9 @@ class ContactCentre:
         self._rows = 0
         self.handlers: dict[str, Handler] = {
             **self.sessions.handlers,
+            **self.switchboard.handlers,
+            **self.dispositions.handlers,
+            **self.do_not_call.handlers,
             "Dialers/Respool": self._respool,
             "Dialers/ScheduleDialerCall": self._schedule_call,
             "Dialers/DialerTask": self._task,
@@ -90,21 +98,79 @@ class ContactCentre:
         """The schedule, oldest row first."""
         return sorted(_flat(self._schedule.values()), key=lambda row: row.id)
 
+    @property
+    def blacklist(self) -> list[BlacklistRow]:
+        """The do-not-call list."""
+        return self.do_not_call.rows
+
     def dial_order(self, now: datetime) -> list[SpoolRow | ScheduleRow]:
         """Return what is due at ``now``, the server's local time, in the order a dialer takes it.
 
-        Scheduled calls first, they have priority 1; then a date before no date, then by priority, oldest first.
+        Scheduled calls first, they have priority 1; then a date before no date, then by priority, oldest first. Numbers
+        on the do-not-call list are left out where the dialer has the DNCR flag.
         """
         moment = now.replace(tzinfo=None, microsecond=0).isoformat(" ")
         rows: list[SpoolRow | ScheduleRow] = [*_flat(self._schedule.values()), *_flat(self._spool.values())]
-        return sorted((row for row in rows if row.calldate is None or row.calldate <= moment), key=_rank)
+        due = (row for row in rows if row.calldate is None or row.calldate <= moment)
+        return sorted((row for row in due if not self._is_blocked(row)), key=_rank)
+
+    def dial_next(self, now: datetime, *, agent: str = "", phone: str = "") -> CallRecord | None:
+        """Let a dialer make the first call that is due at ``now``, put through to ``phone``; ``None`` if none is."""
+        row = next(iter(self.dial_order(now)), None)
+        if row is None:
+            return None
+        key = row.campaign, row.destination
+        _keep(self._spool, key, lambda other: other is not row)
+        _keep(self._schedule, key, lambda other: other is not row)
+        shared = set(row.__struct_fields__) & set(CallRecord.__struct_fields__)
+        call = CallRecord(**{name: getattr(row, name) for name in shared})
+        return self.switchboard.begin(msgspec.structs.replace(call, agent=agent, phone=phone or row.agentphone))
+
+    def respool(self, call: CallRecord) -> None:
+        """Put ``call`` on the spool of its campaign; priority 1 is not taken over."""
+        row = SpoolRow(
+            id=self._next_id(),
+            campaign=call.campaign,
+            destination=call.destination,
+            dialerbase=call.dialerbase,
+            data=call.data,
+            alternatives=call.alternatives,
+            contact=call.contact,
+            retries=call.retries,
+            priority=call.priority if call.priority > 1 else 9999,
+        )
+        self._insert(row)
+
+    def reschedule(self, call: CallRecord, calldate: str) -> None:
+        """Put ``call`` on the schedule of its campaign."""
+        row = ScheduleRow(
+            id=self._next_id(),
+            calldate=calldate,
+            campaign=call.campaign,
+            destination=call.destination,
+            alternatives=call.alternatives,
+            data=call.data,
+        )
+        self._schedule.setdefault((row.campaign, row.destination), []).append(row)
+
+    def forget(self, campaign: str, number: str) -> None:
+        """Take every row of ``campaign`` with ``number``, also as an alternative, off spool and schedule."""
+
+        def others(row: SpoolRow | ScheduleRow) -> bool:
+            return number not in (row.destination, *row.alternatives.split(":"))
+
+        for key in [key for key in (*self._spool, *self._schedule) if key[0] == campaign]:
+            _keep(self._spool, key, others)
+            _keep(self._schedule, key, others)
 
     def clear(self) -> None:
         """Forget every effect; users and sessions stay."""
         self._spool.clear()
         self._schedule.clear()
         self.calls.clear()
-        self.blacklist.clear()
+        self.do_not_call.clear()
+        self.switchboard.clear()
+        self.dispositions.clear()
 
     def _respool(self, call: Call) -> None:
         respool: Respool = call.request
@@ -156,31 +222,36 @@ class ContactCentre:
         since, until = _moment(removal.since), _moment(removal.until)
         if since is None or until is None:
             raise Rejected("from and to are dates", status=200)
-        kept = [row for row in self._schedule.get(key, []) if not (row.calldate and since <= row.calldate <= until)]
-        if kept:
-            self._schedule[key] = kept
-        else:
-            self._schedule.pop(key, None)
+        _keep(self._schedule, key, lambda row: not (row.calldate and since <= row.calldate <= until))
         self._ledger.record(call.path, call.fields)
 
     def _to_spool(self, call: Call, row: SpoolRow) -> None:
+        self._insert(row)
+        self._ledger.record(call.path, call.fields)
+
+    def _insert(self, row: SpoolRow) -> None:
         rows = self._spool.setdefault((row.campaign, row.destination), [])
         rows.append(msgspec.structs.replace(row, duplicate=True) if rows else row)
-        self._ledger.record(call.path, call.fields)
 
     def _to_schedule(self, call: Call, row: ScheduleRow) -> None:
         self._schedule.setdefault((row.campaign, row.destination), []).append(row)
         self._ledger.record(call.path, call.fields)
 
     def _common(self, call: Call) -> dict[str, Any]:
-        self._rows += 1
         return {
-            "id": self._rows,
+            "id": self._next_id(),
             "campaign": call.request.campaign,
             "destination": call.request.destination,
             "alternatives": str(call.fields.get("alternatives") or ""),
             "data": str(call.fields.get("data") or ""),
         }
+
+    def _next_id(self) -> int:
+        self._rows += 1
+        return self._rows
+
+    def _is_blocked(self, row: SpoolRow | ScheduleRow) -> bool:
+        return row.campaign in self._switches.dncr and self.do_not_call.blocks(row.campaign, row.destination)
 
     def _check_campaign(self, campaign: str) -> None:
         if self._switches.campaigns is not None and campaign not in self._switches.campaigns:
@@ -190,6 +261,12 @@ class ContactCentre:
 def _rank(row: SpoolRow | ScheduleRow) -> tuple[bool, bool, int, str, int]:
     priority = row.priority if isinstance(row, SpoolRow) else 1
     return isinstance(row, SpoolRow), row.calldate is None, priority, row.calldate or "", row.id
+
+
+def _keep(rows: dict[tuple[str, str], list[T]], key: tuple[str, str], keep: Callable[[T], bool]) -> None:
+    kept = [row for row in rows.pop(key, []) if keep(row)]
+    if kept:
+        rows[key] = kept
 
 
 def _flat(lists: Iterable[list[T]]) -> list[T]:

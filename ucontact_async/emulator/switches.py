@@ -5,14 +5,31 @@ It refuses to know how any of it is done.
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
-__all__ = ["Switches", "TokenShape"]
+__all__ = ["DispositionAction", "Switches", "TokenShape"]
 
 TokenShape = Literal["raw", "quoted", "list", "object", "objects"]
 """How a login carries the token: bare, a JSON string, a list's last, ``md5secret`` of an object or of the last."""
+
+
+class DispositionAction(enum.Enum):
+    """What a server does when a call is disposed of; ``SCHEDULE`` is another word for ``RESCHEDULE``."""
+
+    NOACTION = "NOACTION"
+    RESPOOL = "RESPOOL"
+    RESPOOLALTERNATIVE = "RESPOOLALTERNATIVE"
+    BLACKLIST = "BLACKLIST"
+    RESCHEDULE = "RESCHEDULE"
+    SCHEDULE = RESCHEDULE
+
+    @classmethod
+    def _missing_(cls, value: object) -> DispositionAction | None:
+        return cls.RESCHEDULE if value == "SCHEDULE" else None
 
 
 class Switches(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +40,9 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
     ``strict_priority``: a respool with priority 1 is refused. ``campaigns``: the only ones that exist; by default all.
     ``strict_header``: the Authorization header must be exactly ``Basic`` and the token; otherwise characters outside
     base64 are skipped and any scheme will do. ``require_token``: 401 without a live one. ``trailing_newline``: every
-    answer of the API that has a body ends in a line break.
+    answer of the API that has a body ends in a line break. ``agents``: the only ones that there are, each with the
+    phone it sits at; by default any. ``dncr``: the campaigns whose dialers look into the do-not-call list.
+    ``dispositions``: the action (or its name) by campaign and the three levels; all others have none.
     """
 
     get_user_token: TokenShape | Literal["absent"] = "quoted"
@@ -35,3 +54,6 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
     strict_header: bool = False
     require_token: bool = True
     trailing_newline: bool = False
+    agents: Mapping[str, str] | None = None
+    dncr: frozenset[str] = frozenset()
+    dispositions: Mapping[tuple[str, str, str, str], DispositionAction | str] = {}
