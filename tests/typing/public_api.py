@@ -12,8 +12,13 @@ from typing import Any, assert_type
 from zoneinfo import ZoneInfo
 
 from ucontact_async import (
+    AgentCall,
+    BlockNumber,
+    CallWorkflow,
     DialerTask,
+    Disposition,
     FileTokenStore,
+    HangUp,
     InvalidRequest,
     Limiter,
     NotSent,
@@ -36,6 +41,7 @@ from ucontact_async.api.dialers import Dialers
 from ucontact_async.api.session import GetUserToken, Session
 
 WHEN = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
+DISPOSITION = Disposition(campaign="a->", agent="ana", callerid="1001", guid="5f3a1c9e", level1="a", schedule=WHEN)
 CALL = ScheduledCall(campaign="a->", destination="1001", calldate=WHEN, alternatives=["1002"], data={"id": "7"})
 
 
@@ -46,6 +52,8 @@ def clients() -> None:
     UContact("https://acme", token="x", token_store=FileTokenStore("token"), profile=ServerProfile(trust_429=False))
     assert_type(UContact.from_env(), UContact)
     assert_type(UContact.from_env({"UCONTACT_URL": "https://acme"}), UContact)
+    UContact("https://acme", token="x", profile=ServerProfile(hangup="HangupPhone"))
+    ServerProfile(hangup="HangUp")  # type: ignore[arg-type]  # no published spelling
     UContact()  # type: ignore[call-arg]  # no address
     UContact("https://acme", "api", "x")  # type: ignore[call-arg]  # positionals
     UContact("https://acme", usr="api")  # type: ignore[call-arg]  # a wrong name
@@ -73,6 +81,14 @@ def requests() -> None:
     ScheduledCall(campaign="a->", destination="1001", calldate=WHEN, alternatives={"1"})  # type: ignore[arg-type]
     ScheduledCall(campaign="a->", destination="1001", calldate=WHEN, alternatives=[1])  # type: ignore[list-item]
     CALL.destination = "1002"  # type: ignore[misc]  # requests are frozen
+    AgentCall(agent="ana", phone="1001", destination="1002")  # type: ignore[call-arg]  # outqueue is missing
+    AgentCall(agent="ana", phone=1001, destination="1002", outqueue="a->")  # type: ignore[arg-type]  # a number
+    assert_type(DISPOSITION.schedule, datetime | None)
+    Disposition(campaign="a->", agent="ana", callerid="1", guid="x", l1="a")  # type: ignore[call-arg]  # the wire's name
+    assert_type(CallWorkflow(context="a", extension="b").params, Mapping[str, Any])
+    CallWorkflow(context="a", extension="b", params="{}")  # type: ignore[arg-type]  # text
+    assert_type(BlockNumber(phone="1001").campaign, str)
+    BlockNumber(phone="1001", campaign=None)  # type: ignore[arg-type]  # all campaigns are "*"
     RemoveContact(campaign="a->", number="1001")  # type: ignore[call-arg]  # the name on the wire, not ours
     RemoveSchedule(campaign="a->", destination="1001", since=WHEN)  # type: ignore[call-arg]  # no end
     Request()  # a bare request can be built, and is of no use
@@ -98,6 +114,15 @@ async def coroutines(uc: UContact) -> None:
     await uc.dialers.schedule(campaign="a->", destination="1001", calldate=WHEN, data={"id": "7"})
     nothing: Coroutine[Any, Any, None] = uc.dialers.remove_contact(campaign="a->", destination="1001")
     await nothing
+    assert_type(await uc.calls.dial(agent="ana", phone="1001", destination="1002", outqueue="a->"), str)
+    await uc.calls.dial(agent="ana", phone="1001", destination="1002", queue="a->")  # type: ignore[call-arg]  # no such
+    await uc.calls.dial_with_data(agent="a", phone="1", destination="2", outqueue="a->")  # type: ignore[call-arg]  # data
+    none: Coroutine[Any, Any, None] = uc.calls.hangup(phone="1001")
+    await none
+    guid: Coroutine[Any, Any, str] = uc.calls.workflow(context="a", extension="b")  # type: ignore[assignment]
+    await guid
+    await uc.calls.disposition(campaign="a->", agent="ana", callerid="", guid="5f3a1c9e", level1="a", comment="x")
+    await uc.calls.block(phone="1001", campaign="a->", company="ACME")
     text: Coroutine[Any, Any, str] = uc.dialers.remove_contact(campaign="a->", destination="1")  # type: ignore[assignment]
     await text
     await uc.dialers.schedule("a->", "1001", WHEN)  # type: ignore[call-arg]  # positionals
@@ -115,6 +140,8 @@ async def values(uc: UContact) -> None:
     """Send the same as values: the reply is the request's."""
     assert_type(await uc.send(GetUserToken(user="api", password="x")), str)
     await uc.send(CALL)
+    assert_type(await uc.send(AgentCall(agent="ana", phone="1001", destination="1002", outqueue="a->")), str)
+    await uc.send(HangUp(phone="1001"))
     text: str = await uc.send(CALL)  # type: ignore[arg-type]  # a schedule returns nothing
     del text
     await uc.send("Dialers/Respool")  # type: ignore[arg-type]  # no request
@@ -124,6 +151,8 @@ async def values(uc: UContact) -> None:
 async def escape_hatch(uc: UContact) -> None:
     """Call what the page does not list: the reply is that of the reader."""
     assert_type(await uc.request("x", {"a": "b"}, reply=Reply.TEXT, safety=Safety.READ), str)
+    assert_type(await uc.request("x", {}, reply=Reply.GUID, safety=Safety.ONCE), str)
+    await uc.request("x", {}, reply=Reply.OK, safety=Safety.ONCE)
     await uc.request("x", {}, reply=Reply.DONE, safety=Safety.ONCE)
     await uc.request("x", {}, reply=Reply.TEXT)  # type: ignore[call-arg]  # the safety must be said
     await uc.request("x", {}, reply="text", safety=Safety.READ)  # type: ignore[arg-type]  # no reader
