@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api.calls import AgentCall, AgentCallWithData, BlockNumber, CallWorkflow, Disposition, HangUp
+    from .api.campaigns import (
+        AverageTime,
+        CampaignStatus,
+        GetCampaignStatus,
+        GetQueueSummary,
+        OtherStatus,
+        QueueSummary,
+    )
     from .api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
+    from .api.watch import Snapshot, Watch
     from .batch.outcome import Outcome, Status
     from .batch.report import Report
     from .caller import Abandoned
@@ -52,11 +61,15 @@ _HOMES = {
     "BlockNumber": "api.calls",
     "BulkError": "errors",
     "CallWorkflow": "api.calls",
+    "AverageTime": "api.campaigns",
+    "CampaignStatus": "api.campaigns",
     "DialerTask": "api.dialers",
     "Disposition": "api.calls",
     "FileTokenStore": "token_store",
     "Forbidden": "errors",
     "HangUp": "api.calls",
+    "GetCampaignStatus": "api.campaigns",
+    "GetQueueSummary": "api.campaigns",
     "InvalidRequest": "errors",
     "JournalBusy": "errors",
     "JournalError": "errors",
@@ -64,8 +77,10 @@ _HOMES = {
     "Limiter": "limiter",
     "NotFound": "errors",
     "NotSent": "errors",
+    "OtherStatus": "api.campaigns",
     "Outcome": "batch.outcome",
     "OutcomeUnknown": "errors",
+    "QueueSummary": "api.campaigns",
     "Refused": "errors",
     "Rejected": "errors",
     "RemoveContact": "api.dialers",
@@ -82,25 +97,31 @@ _HOMES = {
     "SessionStolen": "errors",
     "Settings": "settings",
     "SettingsError": "errors",
+    "Snapshot": "api.watch",
     "Status": "batch.outcome",
     "Throttled": "errors",
     "UContact": "client",
     "UContactError": "errors",
     "Unauthorized": "errors",
     "UnreadableReply": "errors",
+    "Watch": "api.watch",
 }
 
 __all__ = [
     "Abandoned",
     "AgentCall",
     "AgentCallWithData",
+    "AverageTime",
     "BlockNumber",
     "BulkError",
     "CallWorkflow",
+    "CampaignStatus",
     "DialerTask",
     "Disposition",
     "FileTokenStore",
     "Forbidden",
+    "GetCampaignStatus",
+    "GetQueueSummary",
     "HangUp",
     "InvalidRequest",
     "JournalBusy",
@@ -109,8 +130,10 @@ __all__ = [
     "Limiter",
     "NotFound",
     "NotSent",
+    "OtherStatus",
     "Outcome",
     "OutcomeUnknown",
+    "QueueSummary",
     "Refused",
     "Rejected",
     "RemoveContact",
@@ -127,12 +150,14 @@ __all__ = [
     "SessionStolen",
     "Settings",
     "SettingsError",
+    "Snapshot",
     "Status",
     "Throttled",
     "UContact",
     "UContactError",
     "Unauthorized",
     "UnreadableReply",
+    "Watch",
     "__version__",
 ]
 

@@ -11,14 +11,17 @@ from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mappin
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from weakref import WeakSet
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from .api import endpoint_of
 from .api.calls import Calls
+from .api.campaigns import Campaigns
 from .api.dialers import Dialers
 from .api.session import EndSession, GetUserToken, Session, UserLogin
+from .api.watch import Watch
 from .caller import Abandoned, HttpCaller
 from .endpoint import Flight, Prepared, Request, Safety
 from .errors import NotFound, SettingsError
@@ -89,6 +92,7 @@ class UContact:
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listeners: list[Callable[[Abandoned], None]] = []
+        self._watches: WeakSet[Watch[Any]] = WeakSet()
         login_caller = HttpCaller(
             settings=settings,
             lane=SessionLane(settings),
@@ -112,6 +116,7 @@ class UContact:
         self._caller = caller
         self.dialers = Dialers(caller)
         self.calls = Calls(caller)
+        self.campaigns = Campaigns(caller, opened=self._watches.add)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -317,6 +322,8 @@ class UContact:
         """Finish what is on the wire, end the session if this client began it, and close all connections."""
         tokens = self._caller.tokens
         assert tokens is not None
+        for watch in tuple(self._watches):
+            await watch.aclose()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_GRACE)
         await tokens.aclose()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .settings import ServerProfile
     from .text import Rules
 
-__all__ = ["Answer", "Field", "FormCodec", "Reply", "encode_form", "fields_of", "masked", "read_answer"]
+__all__ = ["Answer", "Field", "FormCodec", "JsonReply", "Reply", "encode_form", "fields_of", "masked", "read_answer"]
 
 R = TypeVar("R")
 
@@ -253,15 +253,26 @@ class Text(Reply[str]):
         return value.encode()
 
 
-class Json(Reply[Any]):
-    """Any JSON value; the number 0 is a refusal."""
+class JsonReply(Reply[R]):
+    """A JSON value of a known shape; the number 0 is a refusal."""
 
     limit = JSON_LIMIT
 
-    def decode(self, body: bytes) -> Any:
+    def decode(self, body: bytes) -> R:
         value = msgspec.json.decode(body)
         if value == 0 and not isinstance(value, bool):
             raise self.refusal()
+        return self.read(value)
+
+    def read(self, value: Any) -> R:
+        """Return what the JSON ``value`` means; raise ``ValueError`` for a shape that is never given."""
+        raise NotImplementedError
+
+
+class Json(JsonReply[Any]):
+    """Any JSON value; the number 0 is a refusal."""
+
+    def read(self, value: Any) -> Any:
         return value
 
     def encode(self, value: Any) -> bytes:

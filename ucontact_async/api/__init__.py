@@ -6,12 +6,13 @@ from typing import Any
 
 from ..endpoint import Endpoint, Request
 from .calls import Calls
+from .campaigns import Campaigns
 from .dialers import Dialers
 from .session import Session
 
 __all__ = ["ENDPOINTS", "GROUPS", "endpoint_of"]
 
-GROUPS = (Session, Dialers, Calls)
+GROUPS = (Session, Dialers, Calls, Campaigns)
 
 ENDPOINTS: dict[str, Endpoint[..., Any]] = {
     endpoint.path: endpoint for group in GROUPS for endpoint in group.endpoints().values()

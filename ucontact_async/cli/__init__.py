@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from . import bulk, demo, emulator
+from . import bulk, demo, emulator, status
 
 __all__ = ["main"]
 
@@ -47,5 +47,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo.add_parser(commands)
     bulk.add_parsers(commands)
+    status.add_parser(commands)
     emulator.add_parser(commands)
     return parser

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..batch.sources import CsvSource
     from ..client import UContact
 
-__all__ = ["add_parsers", "exit_code", "follow", "print_report", "run"]
+__all__ = ["add_parsers", "client_of", "exit_code", "follow", "print_report", "run"]
 
 DONE, INCOMPLETE, USAGE, UNKNOWN, STOPPED = 0, 1, 2, 3, 4
 # Unknown rows named at the end; all of them are in the rejects file.
@@ -90,7 +90,7 @@ async def _run(args: argparse.Namespace) -> int:
     _say(source.describe())
     if planned.ignored:
         _say(f"columns not used: {', '.join(planned.ignored)}")
-    async with _client(args) as uc:
+    async with client_of(args) as uc:
         planned.check(source, uc.rules)
         rejects = Rejects(_report_path(args), source.columns)
         stream = uc.run(source, options(source.digest), planner=planned)
@@ -151,14 +151,15 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
     return mapping
 
 
-def _client(args: argparse.Namespace) -> UContact:
+def client_of(args: argparse.Namespace) -> UContact:
+    """Return a client of the server that options and environment name."""
     from ..client import UContact
     from ..errors import SettingsError
     from ..settings import read_environment
 
     found: dict[str, Any] = read_environment()
     found |= {name: value for name in ("url", "user", "timezone") if (value := getattr(args, name)) is not None}
-    if args.dry_run:
+    if getattr(args, "dry_run", False):
         # Nothing is sent, so neither a server nor a password is needed to see what would be.
         found.setdefault("url", "https://dry-run.invalid")
         found.setdefault("token", "dry-run")

@@ -13,6 +13,7 @@ from .ledger import Entry, Ledger
 from .server import Emulator
 from .sessions import Sessions
 from .state import ContactCentre, ScheduleRow, SpoolRow
+from .status import Queue, Status
 from .switches import DispositionAction, Switches, TokenShape
 
 __all__ = [
@@ -27,10 +28,12 @@ __all__ = [
     "FaultKind",
     "Faults",
     "Ledger",
+    "Queue",
     "Rule",
     "ScheduleRow",
     "Sessions",
     "SpoolRow",
+    "Status",
     "Switchboard",
     "Switches",
     "TokenShape",

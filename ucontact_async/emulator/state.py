@@ -20,6 +20,7 @@ from .calls import CallRecord, Switchboard
 from .dispositions import Dispositions
 from .ledger import Ledger
 from .sessions import Sessions
+from .status import Status
 from .switches import Switches
 
 __all__ = ["ContactCentre", "ScheduleRow", "SpoolRow"]
@@ -76,11 +77,13 @@ class ContactCentre:
         self._spool: dict[tuple[str, str], list[SpoolRow]] = {}
         self._schedule: dict[tuple[str, str], list[ScheduleRow]] = {}
         self._rows = 0
+        self.status = Status(switches, self._in_use, lambda: [call["campaign"] for call in self.calls])
         self.handlers: dict[str, Handler] = {
             **self.sessions.handlers,
             **self.switchboard.handlers,
             **self.dispositions.handlers,
             **self.do_not_call.handlers,
+            **self.status.handlers,
             "Dialers/Respool": self._respool,
             "Dialers/ScheduleDialerCall": self._schedule_call,
             "Dialers/DialerTask": self._task,
@@ -252,6 +255,9 @@ class ContactCentre:
 
     def _is_blocked(self, row: SpoolRow | ScheduleRow) -> bool:
         return row.campaign in self._switches.dncr and self.do_not_call.blocks(row.campaign, row.destination)
+
+    def _in_use(self) -> set[str]:
+        return {campaign for campaign, _ in (*self._spool, *self._schedule)}
 
     def _check_campaign(self, campaign: str) -> None:
         if self._switches.campaigns is not None and campaign not in self._switches.campaigns:

@@ -42,7 +42,8 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
     base64 are skipped and any scheme will do. ``require_token``: 401 without a live one. ``trailing_newline``: every
     answer of the API that has a body ends in a line break. ``agents``: the only ones that there are, each with the
     phone it sits at; by default any. ``dncr``: the campaigns whose dialers look into the do-not-call list.
-    ``dispositions``: the action (or its name) by campaign and the three levels; all others have none.
+    ``dispositions``: the action (or its name) by campaign and the three levels; all others have none. ``java``: the
+    version whose dates the server writes.
     """
 
     get_user_token: TokenShape | Literal["absent"] = "quoted"
@@ -57,3 +58,4 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
     agents: Mapping[str, str] | None = None
     dncr: frozenset[str] = frozenset()
     dispositions: Mapping[tuple[str, str, str, str], DispositionAction | str] = {}
+    java: Literal[8, 9, 20] = 8
