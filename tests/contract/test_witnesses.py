@@ -13,6 +13,7 @@ from yarl import URL
 
 from ucontact_async.api import ENDPOINTS, endpoint_of
 from ucontact_async.emulator import Emulator, Switches
+from ucontact_async.endpoint import Safety
 from ucontact_async.errors import (
     Forbidden,
     NotFound,
@@ -80,7 +81,7 @@ def test_our_encoder_says_the_same_as_the_witness(path):
     """What the client sends holds the fields of the witness, by the standard library's reading."""
     witness = WITNESSES[path]
     body = endpoint_of(witness.request).encode(witness.request, Rules(UTC)).decode()
-    sent = dict(parse_qsl(body, keep_blank_values=True, strict_parsing=True))
+    sent = dict(parse_qsl(body, keep_blank_values=True, strict_parsing=bool(body)))
     if witness.argument is not None:
         assert list(sent) == [witness.argument]
         sent = json.loads(sent[witness.argument])
@@ -100,7 +101,7 @@ async def test_a_witness_over_a_socket_gets_the_documented_answer(emulator, http
             assert response.status == 200
         assert witness.answer is None or body == witness.answer
     entries = list(emulator.ledger)
-    if path.startswith("auth/"):
+    if path.startswith("auth/") or ENDPOINTS[path].safety is Safety.READ:
         assert entries == []
     else:
         assert [entry.endpoint for entry in entries] == [path] * len(CONTENT_TYPES)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ucontact_async.api.calls import AgentCall, AgentCallWithData, BlockNumber, CallWorkflow, Disposition, HangUp
+from ucontact_async.api.campaigns import GetCampaignStatus, GetQueueSummary
 from ucontact_async.api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
 from ucontact_async.api.session import EndSession, GetUserToken, UserLogin
 from ucontact_async.emulator import CallRecord, ContactCentre
@@ -316,6 +317,14 @@ WITNESSES = {
         BlockNumber(phone="098344484", username="Ana", company="ACME S.A.", name="José"),
         argument="black",
         meanings=((b"1", None), (b"0", Rejected)),
+    ),
+    # Their answers depend on the moment: status_answers.py.
+    "Supervisor/queuesummary": Witness((b"",), {}, GetQueueSummary(), None),
+    "Supervisor/campaignstatus": Witness(
+        (b"queue=Power%3C-", b"queue=Power<-", b"queue=%50ower%3c-"),
+        {"queue": "Power<-"},
+        GetCampaignStatus(queue="Power<-"),
+        None,
     ),
 }
 

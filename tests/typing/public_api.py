@@ -15,15 +15,19 @@ from ucontact_async import (
     AgentCall,
     BlockNumber,
     CallWorkflow,
+    CampaignStatus,
     DialerTask,
     Disposition,
     FileTokenStore,
+    GetQueueSummary,
     HangUp,
     InvalidRequest,
     Limiter,
     NotSent,
+    OtherStatus,
     Outcome,
     OutcomeUnknown,
+    QueueSummary,
     RemoveContact,
     RemoveSchedule,
     Reply,
@@ -146,6 +150,27 @@ async def values(uc: UContact) -> None:
     del text
     await uc.send("Dialers/Respool")  # type: ignore[arg-type]  # no request
     await uc.send(ScheduledCall)  # type: ignore[arg-type]  # its class
+
+
+async def live(uc: UContact) -> None:
+    """Read what goes on, once and at intervals."""
+    assert_type(await uc.campaigns.summary(), list[QueueSummary])
+    assert_type(await uc.send(GetQueueSummary()), list[QueueSummary])
+    for status in (await uc.campaigns.status(queue="a->")).values():
+        assert_type(status, CampaignStatus | OtherStatus)
+    async for snapshot in uc.campaigns.watch(every=5):
+        assert_type(snapshot.data, list[QueueSummary])
+        assert_type(snapshot.at, datetime | None)
+        assert_type(snapshot.stale, bool)
+        assert_type(snapshot.error, UContactError | None)
+        assert_type(snapshot.data[0].callers, int | None)
+    async for other in uc.campaigns.watch_status(queue="a->"):
+        assert_type(other.data, dict[str, CampaignStatus | OtherStatus])
+    await uc.campaigns.summary(queue="a->")  # type: ignore[call-arg]  # a summary has no field
+    await uc.campaigns.status(campaign="a->")  # type: ignore[call-arg]  # a wrong name
+    await uc.campaigns.status(queue=7)  # type: ignore[arg-type]  # a number
+    uc.campaigns.watch(every="5")  # type: ignore[arg-type]  # text
+    uc.campaigns.watch(5)  # type: ignore[call-arg]  # positionals
 
 
 async def escape_hatch(uc: UContact) -> None:

@@ -1,6 +1,8 @@
 """The API's small text formats: what is written is read back, and what could become something else is refused."""
 
+import contextlib
 import itertools
+import locale
 import re
 from collections import UserDict
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -32,7 +34,9 @@ from ucontact_async.text import (
     SECRET,
     TIMESTAMP,
     Rules,
+    format_java_date,
     mask_phone,
+    parse_java_date,
     parse_timestamp,
     printable,
 )
@@ -614,6 +618,75 @@ REPEATS = [
     ("Europe/Madrid", "2026-10-25 02:00:00", 60),
     ("Australia/Lord_Howe", "2026-04-05 01:30:00", 30),
 ]
+
+
+class TestJavaDate:
+    """``java.util.Date`` as Gson writes it: three forms, one for each age of Java (protocol.md 0.12)."""
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "Nov 2, 2018 11:31:42 AM",
+            "Nov 2, 2018, 11:31:42 AM",
+            "Nov 2, 2018, 11:31:42\u202fAM",
+            " Nov 2, 2018 11:31:42 AM\n",
+        ],
+    )
+    def test_the_forms_that_are_known(self, text):
+        """Java 8, 9 and 20 all say the same moment, which has no zone."""
+        assert parse_java_date(text) == datetime(2018, 11, 2, 11, 31, 42)
+
+    @pytest.mark.parametrize(
+        ("moment", "text"),
+        [
+            (datetime(2020, 2, 29), "Feb 29, 2020 12:00:00 AM"),
+            (datetime(2020, 1, 9, 0, 59, 59), "Jan 9, 2020 12:59:59 AM"),
+            (datetime(2020, 9, 30, 12, 0, 1), "Sep 30, 2020 12:00:01 PM"),
+            (datetime(2020, 12, 31, 23, 5), "Dec 31, 2020 11:05:00 PM"),
+        ],
+    )
+    def test_twelve_is_no_ordinary_hour(self, moment, text):
+        """12 AM is midnight, 12 PM is noon."""
+        assert parse_java_date(text) == moment
+        assert format_java_date(moment) == text
+
+    @given(st.datetimes(), st.sampled_from([8, 9, 17, 20, 21]))
+    def test_what_is_written_is_read_back(self, moment, java):
+        """parse(format(x)) == x to the second, for every form."""
+        assert parse_java_date(format_java_date(moment, java)) == moment.replace(microsecond=0)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "Nov 31, 2018 11:31:42 AM",
+            "Feb 29, 2019 11:31:42 AM",
+            "Nov 2, 2018 13:31:42 PM",
+            "Nov 2, 2018 0:31:42 AM",
+            "Nov 2, 2018 11:61:42 AM",
+            "Nov 2, 0000 11:31:42 AM",
+            "nov. 2, 2018 11:31:42 a. m.",
+            "2 nov 2018 11:31:42",
+            "Nov 2, 2018 11:31:42 AM and more",
+            "Nov 2, 2018 \u0661\u0661:31:42 AM",
+            "2018-11-02 11:31:42",
+        ],
+    )
+    def test_anything_else_is_none(self, text):
+        """No date of another locale is guessed, and none that does not exist."""
+        assert parse_java_date(text) is None
+
+    def test_the_locale_changes_nothing(self):
+        """The names are the API's, not those of the machine we run on."""
+        before = locale.setlocale(locale.LC_ALL)
+        try:
+            for name in ("es_UY.UTF-8", "es_ES.UTF-8", "pt_BR.UTF-8", "de_DE.UTF-8"):
+                with contextlib.suppress(locale.Error):
+                    locale.setlocale(locale.LC_ALL, name)
+            assert format_java_date(datetime(2018, 8, 2, 15)) == "Aug 2, 2018 3:00:00 PM"
+            assert parse_java_date("Aug 2, 2018 3:00:00 PM") == datetime(2018, 8, 2, 15)
+        finally:
+            locale.setlocale(locale.LC_ALL, before)
 
 
 def instants_of(local, zone):
