@@ -234,7 +234,7 @@ async def test_the_client_ends_its_watches(emulator, hangs):
         while emulator.ledger.requests[SUMMARY] < (2 if hangs else 1) or not rounds:
             await asyncio.sleep(0.005)
         started = time.monotonic()
-    await task
+    await asyncio.wait_for(task, 5)
     assert time.monotonic() - started < 2
     assert len(rounds) == 1
 
