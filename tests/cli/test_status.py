@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from datetime import timedelta
 from urllib.request import Request, urlopen
 
@@ -56,6 +57,23 @@ def status(url, *arguments, **changes):
     )
 
 
+@contextmanager
+def watching(url, **streams):
+    """Run ``status --watch``; whatever happens it is gone afterwards."""
+
+    # A shell starts what runs in the background deaf to SIGINT.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from ucontact_async.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", program, "status", "--watch", "--every", "0.1"]
+    with subprocess.Popen(command, env=environment(url), **streams) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_one_line_a_campaign(url):
     """The table has headings and a line for each campaign; nothing else is printed; exit 0."""
     result = status(url)
@@ -100,24 +118,18 @@ def test_a_server_that_cannot_be_read_is_exit_4(url):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_watching_until_told_to_end(url, number):
     """The table comes again and again, stale while the server fails, and Ctrl-C ends it with exit 0 and a logout."""
-    process = subprocess.Popen(
-        [*COMMAND, "status", "--watch", "--every", "0.1"],
-        env=environment(url),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    first = [process.stdout.readline() for _ in range(4)]
-    again = [process.stdout.readline() for _ in range(4)]
-    assert first[1:] == again[1:]
-    assert first[1].split() == HEADINGS
-    door(url, "faults", "PUT", {"rules": [{"endpoint": "Supervisor/*", "fault": "status", "status": 500}]})
-    stale = next(line for line in iter(process.stdout.readline, "") if "STALE" in line)
-    assert "HTTP 500" in stale
-    assert [process.stdout.readline() for _ in range(3)] == first[1:]
-    process.send_signal(number)
-    rest, errors = process.communicate(timeout=20)
-    assert (process.returncode, errors) == (0, "")
+    with watching(url, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        first = [process.stdout.readline() for _ in range(4)]
+        again = [process.stdout.readline() for _ in range(4)]
+        assert first[1:] == again[1:]
+        assert first[1].split() == HEADINGS
+        door(url, "faults", "PUT", {"rules": [{"endpoint": "Supervisor/*", "fault": "status", "status": 500}]})
+        stale = next(line for line in iter(process.stdout.readline, "") if "STALE" in line)
+        assert "HTTP 500" in stale
+        assert [process.stdout.readline() for _ in range(3)] == first[1:]
+        process.send_signal(number)
+        rest, errors = process.communicate(timeout=20)
+        assert (process.returncode, errors) == (0, "")
     assert "Traceback" not in rest
     with urlopen(f"{url}/_emulator/state", timeout=10) as answer:
         assert json.load(answer)["sessions"] == 0
@@ -129,13 +141,13 @@ def test_a_terminal_is_drawn_anew(url):
     import pty
 
     leader, follower = pty.openpty()
-    process = subprocess.Popen([*COMMAND, "status", "--watch", "--every", "0.1"], env=environment(url), stdout=follower)
-    os.close(follower)
-    seen = b""
-    while seen.count(b"\x1b[H\x1b[2J") < 3:
-        seen += os.read(leader, 4096)
-    process.terminate()
-    assert process.wait(20) == 0
+    with watching(url, stdout=follower) as process:
+        os.close(follower)
+        seen = b""
+        while seen.count(b"\x1b[H\x1b[2J") < 3:
+            seen += os.read(leader, 4096)
+        process.terminate()
+        assert process.wait(20) == 0
     os.close(leader)
 
 
