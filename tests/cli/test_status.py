@@ -60,7 +60,6 @@ def status(url, *arguments, **changes):
 @contextmanager
 def watching(url, **streams):
     """Run ``status --watch``; whatever happens it is gone afterwards."""
-
     # A shell starts what runs in the background deaf to SIGINT.
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
