@@ -15,7 +15,7 @@ ROOT = "ucontact_async"
 PACKAGE = Path(__file__).parent.parent / ROOT
 
 FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
-    "errors settings text",
+    "errors java_dates settings text",
     "endpoint wire api",
     "pool lane tokens token_store retry limiter serving",
     "caller",

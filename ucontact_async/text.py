@@ -40,9 +40,7 @@ __all__ = [
     "TIMESTAMP",
     "Rules",
     "TextFormat",
-    "format_java_date",
     "mask_phone",
-    "parse_java_date",
     "parse_timestamp",
     "printable",
 ]
@@ -58,11 +56,6 @@ _LAST_DIGITS = re.compile(r"(?:\d\D*){1,4}\Z")
 _GUID = re.compile(r"[A-Za-z0-9-]{8,64}")
 _NAME = re.compile(r"[\w .<>@+-]{1,80}")
 _CAMPAIGN = re.compile(r"[\w .-]{1,78}(?:<-|->)")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_JAVA_DATE = re.compile(
-    rf"({'|'.join(_MONTHS)}) ([0-9]{{1,2}}), ([0-9]{{4}}),? "
-    "([0-9]{1,2}):([0-9]{2}):([0-9]{2})[ \u00a0\u202f]([AP])M"
-)
 _TIMESTAMP = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[ T](\d{2}):(\d{2})(?::(\d{2})(?:\.0+)?)?\s*(Z|[+-]\d{2}:?\d{2}(?::?\d{2})?)?"
 )
@@ -428,30 +421,6 @@ def parse_timestamp(text: str) -> datetime | None:
     try:
         plain = f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}{offset or ''}"
         return datetime.fromisoformat(plain)
-    except ValueError:
-        return None
-
-
-def format_java_date(moment: datetime, java: int = 8) -> str:
-    """Write ``moment`` as Gson does on that version of Java: ``Nov 2, 2018 11:31:42 AM`` (``protocol.md`` 0.12)."""
-    # By hand: strftime's names of months and of the two halves of the day follow the locale.
-    comma, blank = "," if java >= 9 else "", "\u202f" if java >= 20 else " "
-    half = "AM" if moment.hour < 12 else "PM"
-    day = f"{_MONTHS[moment.month - 1]} {moment.day}, {moment.year:04d}"
-    return f"{day}{comma} {moment.hour % 12 or 12}:{moment.minute:02d}:{moment.second:02d}{blank}{half}"
-
-
-def parse_java_date(text: str) -> datetime | None:
-    """Read what any version of Java writes there, without a zone; ``None`` for anything else."""
-    match = _JAVA_DATE.fullmatch(text.strip())
-    if match is None:
-        return None
-    month, half = _MONTHS.index(match[1]) + 1, 12 if match[7] == "P" else 0
-    day, year, hour, minute, second = map(int, match.group(2, 3, 4, 5, 6))
-    if not 1 <= hour <= 12:
-        return None
-    try:
-        return datetime(year, month, day, hour % 12 + half, minute, second)  # noqa: DTZ001  the server names no zone
     except ValueError:
         return None
 

@@ -13,6 +13,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ucontact_async.errors import InvalidRequest
+from ucontact_async.java_dates import format_java_date, parse_java_date
 from ucontact_async.text import (
     ANY_CAMPAIGN,
     CAMPAIGN,
@@ -34,9 +35,7 @@ from ucontact_async.text import (
     SECRET,
     TIMESTAMP,
     Rules,
-    format_java_date,
     mask_phone,
-    parse_java_date,
     parse_timestamp,
     printable,
 )

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import msgspec
 
 from ..endpoint import Caller, Endpoint, EndpointGroup, Request, Safety
-from ..text import NAME, parse_java_date
+from ..java_dates import parse_java_date
+from ..text import NAME
 from ..wire import JsonReply
 from .watch import Watch
 

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from ..api.campaigns import GetCampaignStatus
+from ..java_dates import format_java_date
 from ..serving import Call, Handler, gson
-from ..text import format_java_date
 from .switches import Switches
 
 __all__ = ["Queue", "Status"]
