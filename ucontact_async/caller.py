@@ -1,4 +1,4 @@
-"""One call: token, bytes, answer, decision. The only loop in the house that may send a request again.
+"""One call: token, bytes, answer, decision. The only loop in the house that may send a call again.
 
 It knows no file, no journal and no row; what must be durable before the first byte is its starter's
 :class:`Flight`.
@@ -151,7 +151,7 @@ class HttpCaller:
             token: Token | None = None
             try:
                 if prepared.authenticated:
-                    token = await self._token(refused, wait)
+                    token = await self.token(refused, wait)
                 reply = await self._try(prepared, flight, token, send_by, wait)
             except UContactError as error:
                 error.endpoint = prepared.path
@@ -214,7 +214,8 @@ class HttpCaller:
             if flight.arms:
                 flight.withdraw()
 
-    async def _token(self, refused: Token | None, wait: float | None) -> Token:
+    async def token(self, refused: Token | None, wait: float | None) -> Token:
+        """Return the live token, after a login if there is none or it is the one that was ``refused``."""
         assert self.tokens is not None
         token = self.tokens.peek()
         if token is not None and (refused is None or token.generation > refused.generation):
@@ -230,7 +231,7 @@ class HttpCaller:
             path=self.settings.path(prepared.path),
             body=prepared.body,
             authorization=None if token is None else f"{self.settings.token_scheme} {token.value.reveal()}",
-            timeout=self.settings.timeout,
+            timeout=self.settings.timeout * prepared.patience,
             limit=prepared.reply.limit,
         )
 

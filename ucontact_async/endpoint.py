@@ -10,7 +10,7 @@ import copy
 import enum
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
@@ -90,6 +90,7 @@ class Prepared(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True):
     safety: Safety
     send_by: float | None = None
     authenticated: bool = True
+    patience: float = 1.0
 
     def __repr__(self) -> str:
         return f"Prepared({self.path}, {len(self.body)} bytes)"
@@ -198,13 +199,16 @@ class Endpoint(Generic[P, R]):
         constants: Mapping[str, Any] | None = None,
         send_by: float | Callable[[Any], float | None] | None = None,
         authenticated: bool = True,
+        beside: Sequence[str] = (),
+        patience: float = 1.0,
     ) -> None:
         """State an endpoint.
 
         ``path`` follows ``/Integra/resources/`` (one that starts with ``/`` is taken whole); ``also`` are other
         spellings that were published. ``argument`` names the form field that carries the request as a JSON object.
         ``send_by`` is how many seconds after the call the first byte may leave at the latest, or a function of the
-        request that says so.
+        request that says so. Wire fields named in ``beside`` stay outside the JSON argument. An attempt may take
+        ``patience`` times the usual time-out.
         """
         request_type = cast("type[Request[R]]", request)
         parameters = inspect.signature(request_type).parameters.values()
@@ -217,7 +221,8 @@ class Endpoint(Generic[P, R]):
         self.reply = reply
         self.safety = safety
         self.authenticated = authenticated
-        self.codec = FormCodec(request_type, argument, constants)
+        self.codec = FormCodec(request_type, argument, constants, beside)
+        self.patience = patience
         self._send_by = send_by
 
     def send_by(self, request: Request[R]) -> float | None:
@@ -239,6 +244,7 @@ class Endpoint(Generic[P, R]):
             safety=self.safety,
             send_by=self.send_by(request),
             authenticated=self.authenticated,
+            patience=self.patience,
         )
 
     def at(self, path: str) -> Endpoint[P, R]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hints
@@ -115,11 +115,16 @@ class FormCodec:
         request_type: type[msgspec.Struct],
         argument: str | None = None,
         constants: Mapping[str, Any] | None = None,
+        beside: Sequence[str] = (),
     ) -> None:
-        """``constants`` are wire fields that every such request carries with the same value."""
+        """``constants`` are wire fields that every such request carries with the same value.
+
+        The wire fields named in ``beside`` travel beside the argument, not in it.
+        """
         self.request_type = request_type
         self.argument = argument
         self.constants = dict(constants or {})
+        self.beside = tuple(beside)
 
     def encode(self, request: msgspec.Struct, rules: Rules) -> bytes:
         """Return the form body of ``request``, or raise :class:`InvalidRequest` naming the field."""
@@ -131,7 +136,9 @@ class FormCodec:
             except (TypeError, AttributeError):
                 raise InvalidRequest(name, f"expected {format_.expects}, got {type(value).__name__}") from None
         if self.argument is not None:
-            return encode_form({self.argument: msgspec.json.encode(values).decode()})
+            form = {name: str(values.pop(name)) for name in self.beside}
+            form[self.argument] = msgspec.json.encode(values).decode()
+            return encode_form(form)
         return encode_form({name: "" if value is None else str(value) for name, value in values.items()})
 
     @functools.cached_property
@@ -150,7 +157,7 @@ class FormCodec:
             raise ValueError(f"{self.argument} is not JSON") from None
         if not isinstance(values, dict):
             raise ValueError(f"{self.argument} is not a JSON object")
-        return values
+        return values | {name: form[name] for name in self.beside if name in form}
 
     def decode(self, form: Mapping[str, str], rules: Rules) -> Any:
         """Read what :meth:`encode` writes. Missing optional fields take their default; ``ValueError`` otherwise."""
@@ -169,6 +176,9 @@ class Reply(Generic[R]):
 
     limit = COMMAND_LIMIT
     """The largest body that is read, in bytes."""
+
+    statuses: tuple[int, ...] = (200,)
+    """The HTTP statuses that such an answer comes with."""
 
     secret = False
     """Whether a body, understood or not, may hold a secret and must not be quoted in an error."""
@@ -294,7 +304,7 @@ Reply.JSON = JSON
 def read_answer(answer: Answer, reply: Reply[R], profile: ServerProfile) -> R:
     """Return what ``answer`` means for an endpoint that answers with ``reply``, or raise (``reliability.md`` 1.4)."""
     status = answer.status
-    if status == 200:
+    if status in reply.statuses:
         return _read_body(answer, reply)
     raise _error_of(answer, profile) or UnreadableReply(
         f"the server answered HTTP {status}, which this endpoint never does", status=status
@@ -304,13 +314,15 @@ def read_answer(answer: Answer, reply: Reply[R], profile: ServerProfile) -> R:
 def _read_body(answer: Answer, reply: Reply[R]) -> R:
     encoding = _header(answer, "Content-Encoding")
     if encoding not in (None, "", "identity"):
-        raise UnreadableReply(f"the answer is encoded as {printable(encoding)}, which was not asked for", status=200)
+        raise UnreadableReply(
+            f"the answer is encoded as {printable(encoding)}, which was not asked for", status=answer.status
+        )
     try:
         return reply.decode(answer.body)
     except (ValueError, RecursionError):
         # msgspec.DecodeError and UnicodeDecodeError are ValueErrors too.
         shown = "hidden" if reply.secret else repr(printable(answer.body[:256].decode("utf-8", "replace")))
-    raise UnreadableReply(f"HTTP 200 with a body this endpoint never gives: {shown}", status=200)
+    raise UnreadableReply(f"HTTP {answer.status} with a body this endpoint never gives: {shown}", status=answer.status)
 
 
 def _error_of(answer: Answer, profile: ServerProfile) -> UContactError | None:

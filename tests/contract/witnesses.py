@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from ucontact_async.api.calls import AgentCall, AgentCallWithData, BlockNumber, CallWorkflow, Disposition, HangUp
 from ucontact_async.api.campaigns import GetCampaignStatus, GetQueueSummary
 from ucontact_async.api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
+from ucontact_async.api.recordings import ConvertRecording, FindRecordings, TagRecording
 from ucontact_async.api.session import EndSession, GetUserToken, UserLogin
 from ucontact_async.emulator import CallRecord, ContactCentre
 from ucontact_async.errors import Rejected, UnreadableReply
@@ -32,6 +33,7 @@ class Witness(NamedTuple):
     argument: str | None = None
     meanings: tuple[tuple[bytes, Any], ...] = ()
     before: Callable[[ContactCentre], object] = lambda centre: None
+    beside: frozenset[str] = frozenset()
 
 
 WITNESSES = {
@@ -325,6 +327,71 @@ WITNESSES = {
         {"queue": "Power<-"},
         GetCampaignStatus(queue="Power<-"),
         None,
+    ),
+    "Cdr/getrecords": Witness(
+        (
+            (
+                b"lastrow=50&searchLimit=50&filter=%7B%22calldatei%22%3A%222027-05-05+00%3A00%3A00%22%2C%22calldatef%22%3A"
+                b"%222027-05-05+23%3A59%3A59%22%2C%22agent%22%3A%22%22%2C%22campaign%22%3A%22Ventas-%3E%22%2C%22source%22"
+                b"%3A%22%22%2C%22destination%22%3A%22098344484%22%2C%22data%22%3A%22buena+venta%22%2C%22range%22%3A%22%22"
+                b"%2C%22rating%22%3A%225%22%2C%22mindur%22%3A%2230%22%2C%22exclude%22%3A%22%22%2C%22type%22%3A%22record%22"
+                b"%2C%22cont%22%3A%222%22%7D&Random=1"
+            ),
+            (
+                b'Random=1&filter={"calldatei":"2027-05-05 00:00:00","calldatef":"2027-05-05 23:59:59","agent":"",'
+                b'"campaign":"Ventas->","source":"","destination":"098344484","data":"buena venta","range":"",'
+                b'"rating":"5","mindur":"30","exclude":"","type":"record","cont":"2"}&lastrow=50&searchLimit=50'
+            ),
+        ),
+        {
+            "lastrow": "50",
+            "searchLimit": "50",
+            "Random": "1",
+            "calldatei": "2027-05-05 00:00:00",
+            "calldatef": "2027-05-05 23:59:59",
+            "agent": "",
+            "campaign": "Ventas->",
+            "source": "",
+            "destination": "098344484",
+            "data": "buena venta",
+            "range": "",
+            "rating": "5",
+            "mindur": "30",
+            "exclude": "",
+            "type": "record",
+            "cont": "2",
+        },
+        FindRecordings(
+            since=local(2027, 5, 5),
+            until=local(2027, 5, 5, 23, 59, 59),
+            campaign="Ventas->",
+            destination="098344484",
+            tag="buena venta",
+            rating="5",
+            min_duration="30",
+            at_least="2",
+            after=50,
+        ),
+        b"[]",
+        argument="filter",
+        beside=frozenset({"lastrow", "searchLimit", "Random"}),
+    ),
+    "Supervisor/convert": Witness(
+        (
+            b"guid=123e4567-e89b-42d3-a456-426614174000&folder=20270505",
+            b"folder=20270505&guid=123e4567%2De89b%2D42d3%2Da456%2D426614174000",
+        ),
+        {"guid": "123e4567-e89b-42d3-a456-426614174000", "folder": "20270505"},
+        ConvertRecording(guid="123e4567-e89b-42d3-a456-426614174000", folder="20270505"),
+    ),
+    "Agents/TagRecord": Witness(
+        (
+            b"phone=098344484&guid=123e4567-e89b-42d3-a456-426614174000&data=buena+venta%3A+s%C3%AD",
+            b"phone=098344484&guid=123e4567-e89b-42d3-a456-426614174000&data=buena%20venta:%20s%c3%ad",
+        ),
+        {"phone": "098344484", "guid": "123e4567-e89b-42d3-a456-426614174000", "data": "buena venta: sí"},
+        TagRecording(phone="098344484", guid="123e4567-e89b-42d3-a456-426614174000", data="buena venta: sí"),
+        b"",
     ),
 }
 

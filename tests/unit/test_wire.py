@@ -57,6 +57,7 @@ def an_example(endpoint, **changes):
     formats = {field.name: field.format for field in fields_of(endpoint.request_type)}
     values |= {name: "Ventas->" for name, format_ in formats.items() if isinstance(format_, Campaign)}
     values |= {name: "5f3a1c9e-7b24" for name, format_ in formats.items() if format_ is GUID}
+    values |= {name: "20270505" for name in ("folder",) if name in values}
     return endpoint.request_type(**values | changes)
 
 
@@ -81,9 +82,10 @@ class TestForm:
             assert [name for name, _ in fields] == [name for name, _ in fields if name in wire_names]
             assert len(fields) == len(wire_names)
         else:
-            ((argument, text),) = fields
-            assert argument == endpoint.codec.argument
-            assert set(msgspec.json.decode(text)) == wire_names
+            beside = dict(fields)
+            inside = msgspec.json.decode(beside.pop(endpoint.codec.argument))
+            assert set(beside) == set(endpoint.codec.beside)
+            assert [*sorted(inside), *sorted(beside)] == [*sorted(wire_names - set(beside)), *sorted(beside)]
         assert endpoint.codec.decode(dict(fields), RULES) == request
 
     @given(st.dictionaries(whole_text.filter(bool), whole_text, max_size=5))

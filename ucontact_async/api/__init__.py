@@ -8,11 +8,12 @@ from ..endpoint import Endpoint, Request
 from .calls import Calls
 from .campaigns import Campaigns
 from .dialers import Dialers
+from .recordings import RecordingCalls
 from .session import Session
 
 __all__ = ["ENDPOINTS", "GROUPS", "endpoint_of"]
 
-GROUPS = (Session, Dialers, Calls, Campaigns)
+GROUPS = (Session, Dialers, Calls, RecordingCalls, Campaigns)
 
 ENDPOINTS: dict[str, Endpoint[..., Any]] = {
     endpoint.path: endpoint for group in GROUPS for endpoint in group.endpoints().values()

@@ -10,6 +10,7 @@ from .calls import CallRecord, Switchboard
 from .dispositions import Dispositions
 from .faults import FaultKind, Faults, Rule
 from .ledger import Entry, Ledger
+from .recordings import RecordedCall
 from .server import Emulator
 from .sessions import Sessions
 from .state import ContactCentre, ScheduleRow, SpoolRow
@@ -29,6 +30,7 @@ __all__ = [
     "Faults",
     "Ledger",
     "Queue",
+    "RecordedCall",
     "Rule",
     "ScheduleRow",
     "Sessions",

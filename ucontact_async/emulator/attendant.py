@@ -23,7 +23,7 @@ from .switches import Switches
 if TYPE_CHECKING:
     from ..endpoint import Endpoint
 
-__all__ = ["BODY_LIMIT", "Attendant"]
+__all__ = ["BODY_LIMIT", "Attendant", "cut"]
 
 BODY_LIMIT = 33_554_432
 _LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
@@ -88,7 +88,7 @@ class Attendant:
         await asyncio.sleep(latency)
         if rule.fault == "refuse":
             self._refuse(rule.delay)
-        return _cut(request, reset=rule.fault != "close_before_read")
+        return cut(request, reset=rule.fault != "close_before_read")
 
     async def _strike(self, request: web.BaseRequest, call: Call | Answer, chosen: Chosen) -> Written:
         rule = chosen.rule
@@ -98,7 +98,7 @@ class Attendant:
         if rule.fault == "late_apply":
             self._apply_later(rule.delay, call)
             await asyncio.sleep(rule.delay if rule.hold else 0)
-            return _cut(request)
+            return cut(request)
         answer, entry = self._apply(call) if rule.applies else (_OTHER, None)
         match rule.fault:
             case "hang_before_apply" | "hang_after_apply":
@@ -112,7 +112,7 @@ class Attendant:
                 return self._answer(request, Answer(rule.status, rule.headers, rule.text.encode()))
             case "body":
                 return self._answer(request, Answer(200, rule.headers, rule.text.encode()))
-        return _cut(request, reset=rule.fault.startswith("reset"))
+        return cut(request, reset=rule.fault.startswith("reset"))
 
     async def _wait(self, seconds: float, call: Call | Answer | None) -> None:
         loop = asyncio.get_running_loop()
@@ -171,7 +171,8 @@ def _send_unasked(transport: asyncio.Transport, rule: Rule) -> None:
         transport.write(answer_bytes(Answer(200, rule.headers, rule.text.encode())))
 
 
-def _cut(request: web.BaseRequest, *, reset: bool = False) -> Written:
+def cut(request: web.BaseRequest, *, reset: bool = False) -> Written:
+    """End the connection of ``request`` without an answer, politely or by ``reset``."""
     transport = request.transport
     if transport is not None:
         if reset:

@@ -23,6 +23,7 @@ from ..serving import Service, Written, answer_bytes, read_body
 from ..wire import Answer
 from .attendant import BODY_LIMIT, Attendant
 from .faults import Faults
+from .files import FILES, FileHosts
 from .ledger import Ledger
 from .state import ContactCentre
 from .switches import Switches
@@ -62,8 +63,12 @@ class Emulator:
         ssl_context: ssl.SSLContext | None = None,
         seed: int = 0,
         ledger_cap: int | None = None,
+        backup: bool = False,
     ) -> None:
-        """``port`` 0 takes a free one; ``seed`` makes the tokens; ``ledger_cap`` keeps only the last entries."""
+        """``port`` 0 takes a free one; ``seed`` makes the tokens; ``ledger_cap`` keeps only the last entries.
+
+        ``backup`` opens a second port, ``backup_url``, for the files of the backup host of recordings.
+        """
         self.switches = switches or Switches()
         self.ledger = Ledger(ledger_cap)
         self.state = ContactCentre({user: password}, self.ledger, Random(seed), self.switches)  # noqa: S311
@@ -72,25 +77,44 @@ class Emulator:
         self._port = port
         self._ssl = ssl_context
         self._attendant = Attendant(self._service, self.ledger, self.switches, self._refuse)
+        self._files = FileHosts(
+            self.state.records.files,
+            self.ledger,
+            self.switches,
+            authorise=self.state.sessions.authorise,
+            refuse=self._refuse,
+        )
+        self._backup = backup
+        self._backup_port = 0
         self._refusal: asyncio.Task[None] | None = None
         self._listener: asyncio.Server | None = None
+        self._backup_listener: asyncio.Server | None = None
         self._server: web.Server | None = None
         self.set_faults(faults)
 
     @property
     def url(self) -> str:
         """The address to give to a client."""
+        return self._url(self._port)
+
+    @property
+    def backup_url(self) -> str:
+        """The address of the backup host of recordings."""
+        return self._url(self._backup_port)
+
+    def _url(self, port: int) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{'https' if self._ssl else 'http'}://{host}:{self._port}"
+        return f"{'https' if self._ssl else 'http'}://{host}:{port}"
 
     def set_faults(self, faults: Faults | Mapping[str, Any] | None) -> None:
         """Replace all faults; a mapping is read as a rule file is."""
         self._attendant.faults = Faults.read(faults) if isinstance(faults, Mapping) else faults
+        self._files.faults = self._attendant.faults
 
     def reset(self) -> None:
         """Forget effects, the counts of requests, and faults; sessions and the count of logins stay."""
         self._attendant.drop_late()
-        self._attendant.faults = None
+        self.set_faults(None)
         self.state.clear()
         self.ledger.clear()
 
@@ -110,6 +134,7 @@ class Emulator:
             "cdr": self.state.switchboard.cdr,
             "dispositions": self.state.dispositions.made,
             "workflows": self.state.switchboard.workflows,
+            "tags": self.state.records.tags,
         }
 
     async def __aenter__(self) -> Self:
@@ -126,6 +151,11 @@ class Emulator:
             auto_decompress=False,
         )
         await self._listen(self._bind())
+        if self._backup:
+            self._backup_listener = await asyncio.get_running_loop().create_server(
+                self._server, self._host, 0, ssl=self._ssl, backlog=1024
+            )
+            self._backup_port = self._backup_listener.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(
@@ -136,8 +166,9 @@ class Emulator:
         if self._refusal is not None:
             self._refusal.cancel()
             await asyncio.gather(self._refusal, return_exceptions=True)
-        if self._listener is not None:
-            self._listener.close()
+        for listener in (self._listener, self._backup_listener):
+            if listener is not None:
+                listener.close()
         if self._server is not None:
             self._server.pre_shutdown()
             await self._server.shutdown(_GRACE)
@@ -180,11 +211,18 @@ class Emulator:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.rel_url.raw_path
-        endpoint = self._service.endpoint_at(path)
+        at_backup = self._backup and _port_of(request) == self._backup_port
+        endpoint = None if at_backup else self._service.endpoint_at(path)
         try:
+            if path.startswith(FILES):
+                return await self._files.serve(request, path, "backup" if at_backup else "main")
             if endpoint is not None and request.method == "POST":
                 return await self._attendant.attend(request, endpoint)
-            answer = Answer(405, {"Allow": "POST"}, b"") if endpoint is not None else await self._admin(request, path)
+            answer = (
+                Answer(405, {"Allow": "POST"}, b"")
+                if endpoint is not None
+                else await self._admin(request, "" if at_backup else path)
+            )
         except Exception as error:  # noqa: BLE001  whatever was sent, an emulator that breaks tells nobody anything
             _log.warning("%s: a request was not understood: %s", path, type(error).__name__)
             answer = Answer(400, {}, b"")
@@ -211,6 +249,11 @@ class Emulator:
         except SettingsError as error:
             return Answer(400, {"Content-Type": "text/plain;charset=UTF-8"}, str(error).encode())
         return Answer(204, {}, b"")
+
+
+def _port_of(request: web.BaseRequest) -> int:
+    address = None if request.transport is None else request.transport.get_extra_info("sockname")
+    return int(address[1]) if address else 0
 
 
 def _json(value: Any) -> Answer:

@@ -19,6 +19,7 @@ from .blacklist import Blacklist, BlacklistRow
 from .calls import CallRecord, Switchboard
 from .dispositions import Dispositions
 from .ledger import Ledger
+from .recordings import RecordedCalls
 from .sessions import Sessions
 from .status import Status
 from .switches import Switches
@@ -67,6 +68,7 @@ class ContactCentre:
     def __init__(self, users: Mapping[str, str], ledger: Ledger, randomness: Random, switches: Switches) -> None:
         """``users`` are passwords by name; ``randomness`` makes the tokens."""
         self.sessions = Sessions(users, ledger, randomness, switches)
+        self.records = RecordedCalls(ledger, switches)
         self.calls: list[dict[str, Any]] = []
         self.do_not_call = Blacklist(ledger, switches)
         self.switchboard = Switchboard(ledger, randomness, switches)
@@ -84,6 +86,7 @@ class ContactCentre:
             **self.dispositions.handlers,
             **self.do_not_call.handlers,
             **self.status.handlers,
+            **self.records.handlers,
             "Dialers/Respool": self._respool,
             "Dialers/ScheduleDialerCall": self._schedule_call,
             "Dialers/DialerTask": self._task,
@@ -167,13 +170,14 @@ class ContactCentre:
             _keep(self._schedule, key, others)
 
     def clear(self) -> None:
-        """Forget every effect; users and sessions stay."""
+        """Forget every effect; users, sessions and recorded calls stay."""
         self._spool.clear()
         self._schedule.clear()
         self.calls.clear()
         self.do_not_call.clear()
         self.switchboard.clear()
         self.dispositions.clear()
+        self.records.clear()
 
     def _respool(self, call: Call) -> None:
         respool: Respool = call.request

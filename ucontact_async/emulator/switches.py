@@ -43,7 +43,8 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
     answer of the API that has a body ends in a line break. ``agents``: the only ones that there are, each with the
     phone it sits at; by default any. ``dncr``: the campaigns whose dialers look into the do-not-call list.
     ``dispositions``: the action (or its name) by campaign and the three levels; all others have none. ``java``: the
-    version whose dates the server writes.
+    version whose dates the server writes. ``ignores_lastrow``: getrecords answers its first page always;
+    ``java_dates``: with dates as Java writes them. ``records_need_token``: recordings are not for everybody.
     """
 
     get_user_token: TokenShape | Literal["absent"] = "quoted"
@@ -59,3 +60,6 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
     dncr: frozenset[str] = frozenset()
     dispositions: Mapping[tuple[str, str, str, str], DispositionAction | str] = {}
     java: Literal[8, 9, 20] = 8
+    ignores_lastrow: bool = False
+    java_dates: bool = False
+    records_need_token: bool = False
