@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         QueueSummary,
     )
     from .api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
+    from .api.recordings import ConvertRecording, FindRecordings, Recording, TagRecording
     from .api.watch import Snapshot, Watch
     from .batch.outcome import Outcome, Status
     from .batch.report import Report
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         UnreadableReply,
     )
     from .limiter import Limiter
+    from .recordings.report import Downloaded, DownloadReport
     from .settings import ServerProfile, Settings
     from .token_store import FileTokenStore
     from .wire import Reply
@@ -58,18 +60,22 @@ _HOMES = {
     "Abandoned": "caller",
     "AgentCall": "api.calls",
     "AgentCallWithData": "api.calls",
+    "AverageTime": "api.campaigns",
     "BlockNumber": "api.calls",
     "BulkError": "errors",
     "CallWorkflow": "api.calls",
-    "AverageTime": "api.campaigns",
     "CampaignStatus": "api.campaigns",
+    "ConvertRecording": "api.recordings",
     "DialerTask": "api.dialers",
     "Disposition": "api.calls",
+    "DownloadReport": "recordings.report",
+    "Downloaded": "recordings.report",
     "FileTokenStore": "token_store",
+    "FindRecordings": "api.recordings",
     "Forbidden": "errors",
-    "HangUp": "api.calls",
     "GetCampaignStatus": "api.campaigns",
     "GetQueueSummary": "api.campaigns",
+    "HangUp": "api.calls",
     "InvalidRequest": "errors",
     "JournalBusy": "errors",
     "JournalError": "errors",
@@ -81,6 +87,7 @@ _HOMES = {
     "Outcome": "batch.outcome",
     "OutcomeUnknown": "errors",
     "QueueSummary": "api.campaigns",
+    "Recording": "api.recordings",
     "Refused": "errors",
     "Rejected": "errors",
     "RemoveContact": "api.dialers",
@@ -99,6 +106,7 @@ _HOMES = {
     "SettingsError": "errors",
     "Snapshot": "api.watch",
     "Status": "batch.outcome",
+    "TagRecording": "api.recordings",
     "Throttled": "errors",
     "UContact": "client",
     "UContactError": "errors",
@@ -116,9 +124,13 @@ __all__ = [
     "BulkError",
     "CallWorkflow",
     "CampaignStatus",
+    "ConvertRecording",
     "DialerTask",
     "Disposition",
+    "DownloadReport",
+    "Downloaded",
     "FileTokenStore",
+    "FindRecordings",
     "Forbidden",
     "GetCampaignStatus",
     "GetQueueSummary",
@@ -134,6 +146,7 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "QueueSummary",
+    "Recording",
     "Refused",
     "Rejected",
     "RemoveContact",
@@ -152,6 +165,7 @@ __all__ = [
     "SettingsError",
     "Snapshot",
     "Status",
+    "TagRecording",
     "Throttled",
     "UContact",
     "UContactError",

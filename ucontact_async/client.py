@@ -23,10 +23,13 @@ from .api.dialers import Dialers
 from .api.session import EndSession, GetUserToken, Session, UserLogin
 from .api.watch import Watch
 from .caller import Abandoned, HttpCaller
+from .downloads import Downloads
 from .endpoint import Flight, Prepared, Request, Safety
 from .errors import NotFound, SettingsError
 from .limiter import Limiter, Priority
 from .pool import SessionLane
+from .recordings.group import Recordings
+from .recordings.places import Places
 from .retry import RetryRule
 from .settings import Secret, ServerProfile, Settings, origin_of, read_environment, zone_of
 from .text import SECRET, Rules
@@ -55,7 +58,8 @@ class UContact:
     ``timezone`` is the server's (a name such as ``America/Montevideo``); without it no date can be sent. A ``token``
     that was given is never ended and never replaced. ``limiter`` may be shared by several clients, ``token_store`` by
     the processes of one machine. ``connection="fresh"`` uses each connection once. ``ca`` is a file of trusted
-    certificates. Raises :class:`SettingsError` for what cannot work.
+    certificates. ``records`` and ``backup_records`` are the hosts of recordings, by default the server itself and none.
+    Raises :class:`SettingsError` for what cannot work.
     """
 
     def __init__(
@@ -110,6 +114,9 @@ class UContact:
             store=token_store,
             owner="" if token_store is None else f"{settings.url} {user}",
         )
+        hosts = [settings.records or settings.url, settings.backup_records]
+        self._places = Places([host for host in hosts if host is not None])
+        self._downloads = Downloads(settings)
         self._mount(login_caller)
 
     def _mount(self, caller: HttpCaller) -> None:
@@ -117,6 +124,7 @@ class UContact:
         self.dialers = Dialers(caller)
         self.calls = Calls(caller)
         self.campaigns = Campaigns(caller, opened=self._watches.add)
+        self.recordings = Recordings(caller, downloads=self._downloads, places=self._places)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -329,6 +337,7 @@ class UContact:
         await tokens.aclose()
         for task in self._tasks:
             task.cancel()
+        await self._downloads.aclose()
         await self._caller.lane.aclose()
 
     async def __aenter__(self) -> Self:

@@ -33,7 +33,18 @@ if TYPE_CHECKING:
 
     from .settings import Settings
 
-__all__ = ["Attempt", "Lane", "Outgoing", "Phase", "SessionLane", "readable"]
+__all__ = [
+    "CONNECT_TIMEOUT",
+    "Attempt",
+    "Lane",
+    "Outgoing",
+    "Phase",
+    "SessionLane",
+    "cause_of",
+    "not_sent",
+    "readable",
+    "trust_of",
+]
 
 CONNECT_TIMEOUT = 5.0
 # Below the idle limits of the servers seen in front of such APIs: Apache 5 s, Tomcat 20 s, nginx 75 s.
@@ -278,10 +289,7 @@ class SessionLane:
 
     def _new_session(self) -> aiohttp.ClientSession:
         settings = self._settings
-        context: ssl.SSLContext | bool = True
-        if settings.ca is not None:
-            context = ssl.create_default_context(cafile=settings.ca)
-        connector = _GuardedConnector(self._probe, context, fresh=settings.connection == "fresh")
+        connector = _GuardedConnector(self._probe, trust_of(settings), fresh=settings.connection == "fresh")
         return aiohttp.ClientSession(
             base_url=settings.url,
             connector=connector,
@@ -322,6 +330,11 @@ class SessionLane:
         return Answer(response.status, response.headers, bytes(body), weak=not framed)
 
 
+def trust_of(settings: Settings) -> ssl.SSLContext | bool:
+    """Return whose certificates are trusted: what the system trusts, or what ``ca`` holds."""
+    return True if settings.ca is None else ssl.create_default_context(cafile=settings.ca)
+
+
 def _expired() -> NotSent:
     return NotSent("it was too late for the first byte to leave", transient=False)
 
@@ -333,7 +346,7 @@ def _failure_of(error: BaseException, attempt: Attempt, outgoing: Outgoing) -> U
     if not attempt.left:
         if isinstance(error, UContactError):
             return error
-        return _expired() if attempt.expired() else _not_sent(error, outgoing)
+        return _expired() if attempt.expired() else not_sent(error, outgoing.timeout)
     if attempt.incomplete:
         return NotSent("the connection broke before the whole request had left")
     if isinstance(error, UContactError):
@@ -343,24 +356,25 @@ def _failure_of(error: BaseException, attempt: Attempt, outgoing: Outgoing) -> U
     if isinstance(error, aiohttp.ClientResponseError):
         # aiohttp makes up a status of 400 for bytes it cannot read (reliability.md F6): not told to anyone.
         return UnreadableReply("the bytes that came back are not an HTTP answer")
-    return ReplyLost(f"the connection broke before a whole answer came ({_cause(error)})", phase=attempt.phase.value)
+    return ReplyLost(f"the connection broke before a whole answer came ({cause_of(error)})", phase=attempt.phase.value)
 
 
-def _not_sent(error: BaseException, outgoing: Outgoing) -> NotSent:
+def not_sent(error: BaseException, timeout: float) -> NotSent:
+    """Return what became of an attempt that never got a connection within ``timeout`` seconds."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return NotSent(f"the server's certificate is not trusted ({_cause(error)})", transient=False)
+        return NotSent(f"the server's certificate is not trusted ({cause_of(error)})", transient=False)
     if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return NotSent(f"TLS failed ({_cause(error)})", transient=False)
+        return NotSent(f"TLS failed ({cause_of(error)})", transient=False)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return NotSent("the server's name is not known")
     if isinstance(error, TimeoutError):
-        return NotSent(f"no connection within {min(CONNECT_TIMEOUT, outgoing.timeout):g} s")
+        return NotSent(f"no connection within {min(CONNECT_TIMEOUT, timeout):g} s")
     if isinstance(error, ValueError):
         return NotSent("the request cannot be written as HTTP", transient=False)
-    return NotSent(f"no connection ({_cause(error)})")
+    return NotSent(f"no connection ({cause_of(error)})")
 
 
-def _cause(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
     """Name the cause without aiohttp's own text, which may hold the URL or headers."""
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno).lower()
