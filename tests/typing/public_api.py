@@ -18,6 +18,8 @@ from ucontact_async import (
     CampaignStatus,
     DialerTask,
     Disposition,
+    Downloaded,
+    DownloadReport,
     FileTokenStore,
     GetQueueSummary,
     HangUp,
@@ -28,6 +30,7 @@ from ucontact_async import (
     Outcome,
     OutcomeUnknown,
     QueueSummary,
+    Recording,
     RemoveContact,
     RemoveSchedule,
     Reply,
@@ -198,6 +201,24 @@ async def many(uc: UContact, lazily: Iterator[ScheduledCall], slowly: AsyncItera
     await uc.bulk([CALL], max_concurrency="many")  # type: ignore[arg-type]  # no number
     await uc.bulk([CALL], on_duplicate="drop")  # type: ignore[arg-type]  # no such rule
     await uc.bulk(CALL)  # type: ignore[arg-type]  # one request is no list
+
+
+async def recordings(uc: UContact, made: Recording) -> None:
+    """Search, locate, download: any iterable of recordings."""
+    found = uc.recordings.search(since=WHEN, until=WHEN, campaign="a->", min_duration=30)
+    async for recording in found:
+        assert_type(recording, Recording)
+        assert_type(recording.calldate, datetime | None)
+    assert_type(await uc.recordings.download(made, "folder", format="any"), Downloaded)
+    assert_type((await uc.recordings.locate(made)).size, int | None)
+    assert_type(await uc.recordings.download_all(found, "folder", max_concurrency=4), DownloadReport)
+    assert_type(await uc.recordings.download_all([made], "folder"), DownloadReport)
+    assert_type(await uc.recordings.find(since=WHEN, until=WHEN, after=50), tuple[Recording, ...])
+    await uc.recordings.tag(phone="1001", guid=made.guid, data="x")
+    await uc.recordings.convert(guid=made.guid)
+    await uc.recordings.download(made, "folder", format="wav")  # type: ignore[arg-type]  # no such format
+    await uc.recordings.download("guid", "folder")  # type: ignore[arg-type]  # no recording
+    uc.recordings.search(since=WHEN)  # type: ignore[call-arg]  # no end
 
 
 async def lifetime() -> None:

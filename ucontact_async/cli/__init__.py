@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from . import bulk, demo, emulator, status
+from . import bulk, demo, emulator, recordings, status
 
 __all__ = ["main"]
 
@@ -48,5 +48,6 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_parser(commands)
     bulk.add_parsers(commands)
     status.add_parser(commands)
+    recordings.add_parser(commands)
     emulator.add_parser(commands)
     return parser
