@@ -334,6 +334,7 @@ class TestHostileGuids:
             row = Recording(guid=guid, calldate=DAY)
             for attempt in (
                 uc.recordings.locate(row),
+                uc.recordings.locate(row, send_token=True),
                 uc.recordings.download(row, folder),
                 uc.recordings.convert(guid=guid),
                 uc.recordings.tag(phone="099", guid=guid, data="x"),
@@ -917,6 +918,24 @@ class TestDownloadAll:
         monkeypatch.undo()
         assert names(tmp_path) == []
         assert len(asked(centre)) < 20
+
+    async def test_the_other_workers_stop_too(self, centre, uc, tmp_path, monkeypatch):
+        """Once the disk has failed for one, nobody begins another download."""
+        for number in range(40):
+            put(centre, f"guid-{number:06d}")
+        write, calls = os.write, []
+
+        def fails_once(*args):
+            calls.append(args)
+            if len(calls) == 3:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return write(*args)
+
+        monkeypatch.setattr(os, "write", fails_once)
+        rows = [Recording(guid=f"guid-{number:06d}", calldate=DAY) for number in range(40)]
+        with pytest.raises(OSError, match="Input/output"):
+            await uc.recordings.download_all(rows, tmp_path, max_concurrency=2)
+        assert 2 <= len(names(tmp_path)) < 8
 
     async def test_a_callback_that_breaks(self, centre, uc, tmp_path):
         """Its error comes out as it is, and no group of errors."""
