@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ucontact_async.emulator import CallRecord, Emulator
+from ucontact_async.emulator import RecordedCall, Emulator
 
 DAY = datetime(2027, 5, 5)
 
@@ -18,7 +18,7 @@ async def centre():
     """Ten recorded calls of one day, an hour apart, two of them with only a gsm; on two hosts."""
     async with Emulator(backup=True) as running:
         for number in range(10):
-            record = CallRecord(
+            record = RecordedCall(
                 guid=f"guid-{number:04d}",
                 calldate=DAY + timedelta(hours=number),
                 campaign="Ventas->" if number < 5 else "Cobros->",
@@ -140,7 +140,7 @@ async def test_a_server_that_is_not_there_is_exit_4(centre, tmp_path):
 async def test_a_search_that_breaks_is_exit_4(centre, tmp_path):
     """What had landed is counted, and how to resume is said."""
     for number in range(50):
-        centre.state.records.add(CallRecord(guid=f"more-{number:04d}", calldate=DAY))
+        centre.state.records.add(RecordedCall(guid=f"more-{number:04d}", calldate=DAY))
     centre.set_faults({"rules": [{"endpoint": "Cdr/*", "fault": "status", "status": 500, "after": 1}]})
     code, output, errors = await run(centre, tmp_path)
     assert code == 4
