@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ucontact_async.emulator import RecordedCall, Emulator
+from ucontact_async.emulator import Emulator, RecordedCall
 
 DAY = datetime(2027, 5, 5)
 
