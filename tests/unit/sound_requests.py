@@ -50,10 +50,8 @@ _STRATEGIES = {
     text.PHONE_LIST: st.lists(_NUMBERS, max_size=4, unique=True),
     text.TIMESTAMP: _MOMENTS,
     text.OPTIONAL_TIMESTAMP: st.none() | _MOMENTS,
-    recordings.GUID: st.from_regex(r"[A-Za-z0-9-]{8,64}", fullmatch=True),
     recordings.OPTIONAL_DAY: st.from_regex(r"([0-9]{8})?", fullmatch=True),
     recordings.DIGITS: st.from_regex(r"[0-9]{0,9}", fullmatch=True),
-    recordings.PRIVATE_TEXT: st.text(_LINE),
 }
 
 

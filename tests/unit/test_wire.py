@@ -57,7 +57,7 @@ def an_example(endpoint, **changes):
     formats = {field.name: field.format for field in fields_of(endpoint.request_type)}
     values |= {name: "Ventas->" for name, format_ in formats.items() if isinstance(format_, Campaign)}
     values |= {name: "5f3a1c9e-7b24" for name, format_ in formats.items() if format_ is GUID}
-    values |= {name: "20270505" for name in ("guid", "folder") if name in values and formats[name] is not GUID}
+    values |= {name: "20270505" for name in ("folder",) if name in values}
     return endpoint.request_type(**values | changes)
 
 

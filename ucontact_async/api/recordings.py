@@ -14,12 +14,15 @@ import msgspec
 
 from ..endpoint import Endpoint, EndpointGroup, Request, Safety
 from ..errors import InvalidRequest
+from ..java_dates import parse_java_date
 from ..text import (
     COUNT,
     DIAL_STRING,
     FREE_TEXT,
+    GUID,
     NAME,
     OPTIONAL_DIAL_STRING,
+    PRIVATE_TEXT,
     TIMESTAMP,
     FreeText,
     Rules,
@@ -38,21 +41,15 @@ __all__ = [
     "parse_calldate",
 ]
 
-_GUID = re.compile(r"[A-Za-z0-9-]{8,64}")
 _DAY = re.compile(r"[0-9]{8}")
 _DIGITS = re.compile(r"[0-9]{0,9}")
-# Gson's way to write a date: "Nov 2, 2018 11:31:42 AM", a comma more since Java 9, U+202F since Java 20 (0.12).
-_JAVA_DATE = re.compile(
-    r"([A-Z][a-z]{2}) (\d{1,2}), (\d{4}),? (\d{1,2}):(\d{2}):(\d{2})[ \u00a0\u202f](AM|PM)", re.ASCII
-)
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def check_guid(guid: Any) -> str:
     """Return ``guid`` if it can stand in a path and in a file name; raise :class:`InvalidRequest` otherwise."""
-    if isinstance(guid, str) and _GUID.fullmatch(guid):
-        return guid
-    raise InvalidRequest("guid", "is not 8 to 64 letters, digits and hyphens; expected the guid of a call")
+    if not isinstance(guid, str):
+        raise InvalidRequest("guid", f"expected {GUID.expects}, got {type(guid).__name__}")
+    return GUID.encode(guid, "guid", Rules())
 
 
 def parse_calldate(text: str) -> datetime | None:
@@ -60,25 +57,7 @@ def parse_calldate(text: str) -> datetime | None:
     moment = parse_timestamp(text)
     if moment is not None:
         return moment.replace(tzinfo=None)
-    match = _JAVA_DATE.fullmatch(text.strip())
-    if match is None or match[1] not in _MONTHS or not 1 <= int(match[4]) <= 12:
-        return None
-    hour = int(match[4]) % 12 + (12 if match[7] == "PM" else 0)
-    month = _MONTHS.index(match[1]) + 1
-    try:
-        plain = f"{match[3]}-{month:02}-{int(match[2]):02}T{hour:02}:{match[5]}:{match[6]}"
-        return datetime.fromisoformat(plain)
-    except ValueError:
-        return None
-
-
-class Guid(FreeText):
-    """The unique identifier of a call: 8 to 64 letters, digits and hyphens (``reliability.md`` S7)."""
-
-    def encode(self, value: str, field: str, rules: Rules) -> str:
-        if not isinstance(value, str):
-            raise TypeError
-        return check_guid(value)
+    return parse_java_date(text)
 
 
 class Day(FreeText):
@@ -99,17 +78,8 @@ class Digits(FreeText):
         return value
 
 
-class PrivateText(FreeText):
-    """Text on one line that was said of a customer: never shown."""
-
-    def mask(self, value: str) -> str:
-        return "***" if value else value
-
-
-GUID = Guid()
 OPTIONAL_DAY = Day()
 DIGITS = Digits()
-PRIVATE_TEXT = PrivateText()
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import anyio
 import msgspec
@@ -19,10 +19,11 @@ from ..endpoint import Caller, Prepared, Request
 from ..errors import InvalidRequest, OutcomeUnknown, ReplyLost
 from .journal import Entry, Journal, Recalled
 from .operations import identity_of
+from .options import BulkOptions
 from .outcome import REFUSED, RESENT, Outcome, Status
 from .sources import Row
 
-__all__ = ["Intake", "IntakeOptions", "Job", "Planner"]
+__all__ = ["Intake", "Job", "Planner"]
 
 # How many rows one question to the journal covers; also how far the input is read ahead.
 BLOCK = 256
@@ -38,16 +39,6 @@ class Planner(Protocol):
     def column_of(self, field: str) -> str:
         """Return the user's name for one of our fields."""
         ...
-
-
-class IntakeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides whether a row is sent; see :meth:`UContact.stream`."""
-
-    on_duplicate: Literal["refuse", "skip", "allow"] = "refuse"
-    retry_refused: bool = False
-    allow_past: bool = False
-    dry_run: bool = False
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -71,7 +62,8 @@ class Intake:
         *,
         caller: Caller,
         journal: Journal,
-        options: IntakeOptions,
+        options: BulkOptions,
+        now: Callable[[], datetime],
         planner: Planner | None,
         emit: Callable[[list[Outcome]], None],
         room: Callable[[], Awaitable[None]],
@@ -81,6 +73,7 @@ class Intake:
         self._caller = caller
         self._journal = journal
         self._options = options
+        self._now = now
         self._planner = planner
         self._emit = emit
         self._room = room
@@ -201,7 +194,7 @@ class Intake:
             return False
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=self._caller.rules.zone)
-        return bool(moment < self._options.now())
+        return bool(moment < self._now())
 
     def _known(self, job: Job, status: Status, reason: str, detail: str) -> None:
         self._emit([outcome_of(job, status, reason=reason, detail=detail, earlier=True)])

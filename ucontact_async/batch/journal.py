@@ -91,6 +91,9 @@ class Journal:
 
     def _settle(self, change: Change) -> None:
         self._changes.append(change)
+        self._write_soon()
+
+    def _write_soon(self) -> None:
         if self._commit is None and self._timer is None:
             self._timer = self._loop.call_later(self._linger, self._write_now)
 
@@ -121,8 +124,8 @@ class Journal:
             self._deliver(outcomes)
         if any(change.durable is not None for change in self._changes):
             self._write_now()
-        elif self._changes and self._timer is None:
-            self._timer = self._loop.call_later(self._linger, self._write_now)
+        elif self._changes:
+            self._write_soon()
 
     def _break(self, cause: BaseException) -> JournalError:
         if self._broken is None:

@@ -23,7 +23,7 @@ from ..errors import (
     Unauthorized,
 )
 from ..limiter import Limiter
-from .intake import Intake, IntakeOptions, Job, Planner, outcome_of, stopped
+from .intake import Intake, Job, Planner, outcome_of, stopped
 from .journal import Header, Journal
 from .options import BulkOptions
 from .outbox import Outbox
@@ -108,13 +108,8 @@ class Bulk:
             self._items,
             caller=self._caller,
             journal=self._journal,
-            options=IntakeOptions(
-                on_duplicate=options.on_duplicate,
-                retry_refused=options.retry_refused,
-                allow_past=options.allow_past,
-                dry_run=options.dry_run,
-                now=self._now,
-            ),
+            options=options,
+            now=self._now,
             planner=self._planner,
             emit=self._deliver,
             room=self._outbox.room,

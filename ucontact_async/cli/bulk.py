@@ -8,6 +8,7 @@ import contextlib
 import shlex
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ..batch.sources import CsvSource
     from ..client import UContact
 
-__all__ = ["add_parsers", "client_of", "exit_code", "follow", "print_report", "run"]
+__all__ = ["add_parsers", "client_of", "exit_code", "follow", "print_report", "run", "say", "signals"]
 
 DONE, INCOMPLETE, USAGE, UNKNOWN, STOPPED = 0, 1, 2, 3, 4
 # Unknown rows named at the end; all of them are in the rejects file.
@@ -87,9 +88,9 @@ async def _run(args: argparse.Namespace) -> int:
     options = _options(args, operation.name)
     source = CsvSource(args.file)
     planned = plan(source.columns, operation, campaign=args.campaign, mapping=_mapping(args.map))
-    _say(source.describe())
+    say(source.describe())
     if planned.ignored:
-        _say(f"columns not used: {', '.join(planned.ignored)}")
+        say(f"columns not used: {', '.join(planned.ignored)}")
     async with client_of(args) as uc:
         planned.check(source, uc.rules)
         rejects = Rejects(_report_path(args), source.columns)
@@ -97,7 +98,7 @@ async def _run(args: argparse.Namespace) -> int:
         report = await follow(stream, source, rejects, _show_request(uc) if args.dry_run else None)
     print_report(report, rejects)
     if report.succeeded == 0 and any(isinstance(outcome.error, Unauthorized) for outcome in report.problems):
-        _say("ucontact-async: check UCONTACT_USER and UCONTACT_PASSWORD, or UCONTACT_TOKEN")
+        say("ucontact-async: check UCONTACT_USER and UCONTACT_PASSWORD, or UCONTACT_TOKEN")
         return USAGE
     _next_step(args, report, rejects)
     return exit_code(report)
@@ -158,7 +159,8 @@ def client_of(args: argparse.Namespace) -> UContact:
     from ..settings import read_environment
 
     found: dict[str, Any] = read_environment()
-    found |= {name: value for name in ("url", "user", "timezone") if (value := getattr(args, name)) is not None}
+    given = ("url", "user", "timezone", "records", "backup_records")
+    found |= {name: value for name in given if (value := getattr(args, name, None)) is not None}
     if getattr(args, "dry_run", False):
         # Nothing is sent, so neither a server nor a password is needed to see what would be.
         found.setdefault("url", "https://dry-run.invalid")
@@ -177,10 +179,15 @@ async def follow(stream: Bulk, source: CsvSource, rejects: Rejects, show: Any = 
     from .progress import ProgressLine, lines_of
 
     progress = ProgressLine(lines_of(str(source.path)))
+
+    def stop() -> None:
+        if not stream.stop("interrupted"):
+            stream.abort()
+
     # Closed in here: a run that is refused must leave the files of the one that lives alone.
     async with stream:
         try:
-            with _signals(stream):
+            with signals(stop):
                 async for outcome in stream:
                     if stream.report.wants(outcome):
                         rejects.add(outcome)
@@ -194,13 +201,9 @@ async def follow(stream: Bulk, source: CsvSource, rejects: Rejects, show: Any = 
 
 
 @contextlib.contextmanager
-def _signals(stream: Bulk) -> Any:
+def signals(stop: Callable[[], object]) -> Iterator[None]:
+    """Have SIGINT and SIGTERM call ``stop`` instead of what they do otherwise."""
     loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        if not stream.stop("interrupted"):
-            stream.abort()
-
     numbers = (signal.SIGINT, signal.SIGTERM)
     with contextlib.suppress(NotImplementedError):  # Windows
         for number in numbers:
@@ -239,12 +242,12 @@ def print_report(report: Report, rejects: Rejects) -> None:
 
 def _next_step(args: argparse.Namespace, report: Report, rejects: Rejects) -> None:
     if args.dry_run:
-        _say("nothing was sent; the same command without --dry-run sends")
+        say("nothing was sent; the same command without --dry-run sends")
     elif report.stopped and not args.no_journal:
-        _say(f"to resume, run the same command again: {shlex.join(sys.argv)}")
+        say(f"to resume, run the same command again: {shlex.join(sys.argv)}")
     elif rejects.rows and not args.no_journal:
         journal = args.journal or args.file.with_name(args.file.name + ".journal")
-        _say(
+        say(
             f"next: mend {rejects.path}, then run this command with it and "
             f"--journal {shlex.quote(str(journal))} --amended: what is known there is not sent again"
         )
@@ -259,5 +262,6 @@ def exit_code(report: Report) -> int:
     return DONE if report.complete else INCOMPLETE
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell the person at the terminal, not the program that reads our output."""
     print(text, file=sys.stderr)

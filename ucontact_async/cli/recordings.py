@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import shlex
-import signal
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .bulk import DONE, INCOMPLETE, STOPPED, USAGE, client_of, say, signals
 
 if TYPE_CHECKING:
-    from ..client import UContact
     from ..recordings.report import DownloadReport
 
 __all__ = ["add_parser", "run"]
 
-DONE, INCOMPLETE, USAGE, STOPPED = 0, 1, 2, 4
 # Named at the end; the counts are of all.
 _NAMED = 20
 _EVERY = 0.2
@@ -55,13 +53,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         return asyncio.run(_run(args))
     except (SettingsError, InvalidRequest, OSError) as error:
-        _say(f"ucontact-async: {error}")
+        say(f"ucontact-async: {error}")
         return USAGE
     except Unauthorized as error:
-        _say(f"ucontact-async: {error}; check UCONTACT_USER and UCONTACT_PASSWORD, or UCONTACT_TOKEN")
+        say(f"ucontact-async: {error}; check UCONTACT_USER and UCONTACT_PASSWORD, or UCONTACT_TOKEN")
         return USAGE
     except UContactError as error:
-        _say(f"ucontact-async: {error}")
+        say(f"ucontact-async: {error}")
         return STOPPED
 
 
@@ -69,13 +67,15 @@ async def _run(args: argparse.Namespace) -> int:
     from ..errors import UContactError
     from ..recordings.report import DownloadReport
 
+    task = asyncio.current_task()
+    assert task is not None
     since, until = _moment(args.since, "since"), _moment(args.until, "until")
-    client, seen, started = _client(args), _Seen(DownloadReport()), time.monotonic()
+    client, seen, started = client_of(args), _Seen(DownloadReport()), time.monotonic()
     stopped = ""
     async with client as uc:
         found = uc.recordings.search(since=since, until=until, **{name: getattr(args, name) for name in _FILTERS})
         try:
-            with _signals():
+            with signals(task.cancel):
                 await uc.recordings.download_all(
                     found,
                     args.folder,
@@ -95,7 +95,7 @@ async def _run(args: argparse.Namespace) -> int:
             seen.close()
     _print_report(seen.report, time.monotonic() - started, stopped)
     if stopped:
-        _say(f"to resume, run the same command again: {shlex.join(sys.argv)}")
+        say(f"to resume, run the same command again: {shlex.join(sys.argv)}")
         return STOPPED
     return DONE if seen.report.complete else INCOMPLETE
 
@@ -108,35 +108,6 @@ def _moment(text: str, name: str) -> datetime:
     if moment is None:
         raise SettingsError(f"--{name} {text}: write YYYY-MM-DD, or YYYY-MM-DD HH:MM[:SS]")
     return moment
-
-
-def _client(args: argparse.Namespace) -> UContact:
-    from ..client import UContact
-    from ..errors import SettingsError
-    from ..settings import read_environment
-
-    found: dict[str, Any] = read_environment()
-    given = ("url", "user", "timezone", "records", "backup_records")
-    found |= {name: value for name in given if (value := getattr(args, name)) is not None}
-    if "url" not in found:
-        raise SettingsError("the server is not known: set UCONTACT_URL or give --url")
-    return UContact(found.pop("url"), **found)
-
-
-@contextlib.contextmanager
-def _signals() -> Any:
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    with contextlib.suppress(NotImplementedError):  # Windows
-        for number in numbers:
-            loop.add_signal_handler(number, task.cancel)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(NotImplementedError):
-            for number in numbers:
-                loop.remove_signal_handler(number)
 
 
 class _Seen:
@@ -174,7 +145,3 @@ def _print_report(report: DownloadReport, seconds: float, stopped: str) -> None:
         print(f"  and {more} more")
     if stopped:
         print(f"stopped early: {stopped}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

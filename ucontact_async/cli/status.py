@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from .bulk import DONE, STOPPED, USAGE, client_of, say
+
 if TYPE_CHECKING:
     from ..api.campaigns import CampaignStatus, OtherStatus
     from ..api.watch import Snapshot
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run", "table"]
 
-DONE, USAGE, STOPPED = 0, 2, 4
 _HOME = "\x1b[H\x1b[2J"
 _HEADINGS = [
     *("CAMPAIGN", "AGENTS", "LOGGED", "AVAILABLE", "BUSY", "PAUSED", "WAITING"),
@@ -35,7 +36,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="how often (%(default)s)")
     parser.add_argument("--url", help="the server (UCONTACT_URL)")
     parser.add_argument("--user", help="the API user (UCONTACT_USER); the password is read from the environment only")
-    parser.set_defaults(run=run, timezone=None)
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,13 +56,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fail(error: Exception, code: int) -> int:
-    print(f"ucontact-async: {error}", file=sys.stderr)
+    say(f"ucontact-async: {error}")
     return code
 
 
 async def _run(args: argparse.Namespace) -> None:
-    from .bulk import client_of
-
     async with client_of(args) as uc:
         if args.watch:
             await _watch(uc, args.every)

@@ -14,6 +14,7 @@ import msgspec
 
 from ..api.recordings import ConvertRecording, FindRecordings, TagRecording
 from ..errors import Rejected
+from ..java_dates import format_java_date
 from ..serving import Call, Handler, gson
 from .ledger import Ledger
 from .switches import Switches
@@ -22,7 +23,6 @@ __all__ = ["Host", "RecordedCall", "RecordedCalls", "gsm_of", "mp3_of"]
 
 Host = Literal["main", "backup"]
 
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # MPEG-2 layer III, 8 kbit/s, 16 kHz, mono: 36 bytes and 36 ms a frame; nothing but zeros is silence.
 _MP3_FRAME = bytes.fromhex("fff318c4") + bytes(32)
 # GSM 06.10 full rate: 33 bytes and 20 ms a frame; this one is silence.
@@ -105,10 +105,9 @@ class RecordedCalls:
 
     def _row(self, number: int, record: RecordedCall) -> dict[str, Any]:
         moment = record.calldate
-        java = f"{_MONTHS[moment.month - 1]} {moment.day}, {moment.year} {moment.hour % 12 or 12}:{moment:%M:%S} "
         row = {
             "id": number,
-            "calldate": java + ("AM" if moment.hour < 12 else "PM") if self._switches.java_dates else f"{moment}.0",
+            "calldate": format_java_date(moment) if self._switches.java_dates else f"{moment}.0",
             "src": record.source,
             "dst": record.destination,
             "duration": record.duration,
