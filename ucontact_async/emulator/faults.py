@@ -147,6 +147,11 @@ class Faults:
                 raise SettingsError(f"faults: rule {index}: {error}") from None
         return cls(rules, seed=document.seed)
 
+    @property
+    def struck(self) -> list[tuple[Rule, int]]:
+        """The rules, each with how many requests it has struck."""
+        return [(counted.rule, counted.struck) for counted in self._rules]
+
     def reads_fields(self, endpoint: str) -> bool:
         """Return whether it takes the fields of a request to ``endpoint`` to choose."""
         return any(counted.rule.match and counted.on_endpoint(endpoint) for counted in self._rules)
@@ -179,7 +184,7 @@ class _Counted:
         self._patterns = [(name, re.compile(translate(pattern)).match) for name, pattern in rule.match.items()]
         self._chance = chance
         self._seen = 0
-        self._struck = 0
+        self.struck = 0
 
     def matches(self, endpoint: str, fields: Mapping[str, Any]) -> bool:
         if not self.on_endpoint(endpoint):
@@ -191,11 +196,11 @@ class _Counted:
 
     def strikes(self) -> bool:
         rule = self.rule
-        if self._seen <= rule.after or (rule.count is not None and self._struck >= rule.count):
+        if self._seen <= rule.after or (rule.count is not None and self.struck >= rule.count):
             return False
         if rule.probability < 1 and self._chance.random() >= rule.probability:
             return False
-        self._struck += 1
+        self.struck += 1
         return True
 
 

@@ -30,7 +30,8 @@ class Entry(msgspec.Struct):
 class Ledger:
     """The effects, and the counters beside them.
 
-    ``requests`` counts the requests that were read whole, by endpoint; ``logins`` the successful ones.
+    ``requests`` counts the requests that were read whole, by endpoint; ``logins`` the successful ones; ``campaigns``
+    the effects by the campaign that their fields name, the last changed last.
     """
 
     def __init__(self, cap: int | None = None) -> None:
@@ -39,6 +40,7 @@ class Ledger:
         self.total = 0
         self.logins = 0
         self.requests: Counter[str] = Counter()
+        self.campaigns: dict[str, int] = {}
         self.in_flight = 0
         self.max_in_flight = 0
 
@@ -47,6 +49,9 @@ class Ledger:
         self.total += 1
         entry = Entry(self.total, endpoint, dict(fields))
         self.entries.append(entry)
+        campaign = fields.get("campaign") or fields.get("outqueue")
+        if campaign and isinstance(campaign, str):
+            self.campaigns[campaign] = self.campaigns.pop(campaign, 0) + 1
         return entry
 
     def of(self, endpoint: str) -> list[Entry]:
@@ -67,6 +72,7 @@ class Ledger:
         self.entries.clear()
         self.total = 0
         self.requests.clear()
+        self.campaigns.clear()
         self.max_in_flight = self.in_flight
 
     def __len__(self) -> int:

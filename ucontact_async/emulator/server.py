@@ -1,6 +1,7 @@
 """The emulator on a socket: start and end, the port, and the doors below ``/_emulator/``.
 
-What the endpoints do is the contact centre's business, what becomes of one request the attendant's.
+What the endpoints do is the contact centre's business, what becomes of one request the attendant's, what people see
+the wallboard's.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .files import FILES, FileHosts
 from .ledger import Ledger
 from .state import ContactCentre
 from .switches import Switches
+from .wallboard import Wallboard
 
 if TYPE_CHECKING:
     import ssl
@@ -48,7 +50,8 @@ _GRACE = 0.1
 class Emulator:
     """A contact centre on loopback that keeps a ledger of what it did; an asynchronous context manager.
 
-    ``ledger`` and ``state`` may be read at any time from the loop it runs in, over HTTP below ``/_emulator/``.
+    ``ledger`` and ``state`` may be read at any time from the loop it runs in, over HTTP below ``/_emulator/``; at ``/``
+    a browser shows both live.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Emulator:
             authorise=self.state.sessions.authorise,
             refuse=self._refuse,
         )
+        self._wallboard = Wallboard(self.state, self.ledger, lambda: self._attendant.faults)
         self._backup = backup
         self._backup_port = 0
         self._refusal: asyncio.Task[None] | None = None
@@ -169,6 +173,7 @@ class Emulator:
         for listener in (self._listener, self._backup_listener):
             if listener is not None:
                 listener.close()
+        self._wallboard.close()
         if self._server is not None:
             self._server.pre_shutdown()
             await self._server.shutdown(_GRACE)
@@ -216,6 +221,8 @@ class Emulator:
         try:
             if path.startswith(FILES):
                 return await self._files.serve(request, path, "backup" if at_backup else "main")
+            if not at_backup and request.method == "GET" and self._wallboard.shows(path):
+                return await self._wallboard.serve(request, path)
             if endpoint is not None and request.method == "POST":
                 return await self._attendant.attend(request, endpoint)
             answer = (

@@ -5,10 +5,10 @@ It knows what the endpoints do and nothing of connections or faults.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -20,13 +20,12 @@ from .calls import CallRecord, Switchboard
 from .dispositions import Dispositions
 from .ledger import Ledger
 from .recordings import RecordedCalls
+from .rows import Rows
 from .sessions import Sessions
 from .status import Status
 from .switches import Switches
 
 __all__ = ["ContactCentre", "ScheduleRow", "SpoolRow"]
-
-T = TypeVar("T")
 
 
 class SpoolRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,22 +61,22 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
 class ContactCentre:
     """Everything that lasts from one request to the next; its handlers enter their effects in the ledger.
 
-    ``calls`` are the tasks that were called at once (click-to-call); they are never due again.
+    ``calls`` are the tasks that were called at once (click-to-call); they are never due again. ``spooled`` and
+    ``scheduled`` are the rows of spool and schedule as they are kept.
     """
 
     def __init__(self, users: Mapping[str, str], ledger: Ledger, randomness: Random, switches: Switches) -> None:
         """``users`` are passwords by name; ``randomness`` makes the tokens."""
         self.sessions = Sessions(users, ledger, randomness, switches)
         self.records = RecordedCalls(ledger, switches)
+        self.spooled = Rows[SpoolRow]()
+        self.scheduled = Rows[ScheduleRow]()
         self.calls: list[dict[str, Any]] = []
         self.do_not_call = Blacklist(ledger, switches)
         self.switchboard = Switchboard(ledger, randomness, switches)
         self.dispositions = Dispositions(self, self.switchboard, self.do_not_call, ledger, switches)
         self._switches = switches
         self._ledger = ledger
-        # By campaign and destination: a removal or a look for duplicates must not cost more in a full spool.
-        self._spool: dict[tuple[str, str], list[SpoolRow]] = {}
-        self._schedule: dict[tuple[str, str], list[ScheduleRow]] = {}
         self._rows = 0
         self.status = Status(switches, self._in_use, lambda: [call["campaign"] for call in self.calls])
         self.handlers: dict[str, Handler] = {
@@ -97,12 +96,12 @@ class ContactCentre:
     @property
     def spool(self) -> list[SpoolRow]:
         """The spool, oldest row first."""
-        return sorted(_flat(self._spool.values()), key=lambda row: row.id)
+        return sorted(self.spooled, key=lambda row: row.id)
 
     @property
     def schedule(self) -> list[ScheduleRow]:
         """The schedule, oldest row first."""
-        return sorted(_flat(self._schedule.values()), key=lambda row: row.id)
+        return sorted(self.scheduled, key=lambda row: row.id)
 
     @property
     def blacklist(self) -> list[BlacklistRow]:
@@ -116,7 +115,7 @@ class ContactCentre:
         on the do-not-call list are left out where the dialer has the DNCR flag.
         """
         moment = now.replace(tzinfo=None, microsecond=0).isoformat(" ")
-        rows: list[SpoolRow | ScheduleRow] = [*_flat(self._schedule.values()), *_flat(self._spool.values())]
+        rows: list[SpoolRow | ScheduleRow] = [*self.scheduled, *self.spooled]
         due = (row for row in rows if row.calldate is None or row.calldate <= moment)
         return sorted((row for row in due if not self._is_blocked(row)), key=_rank)
 
@@ -126,8 +125,8 @@ class ContactCentre:
         if row is None:
             return None
         key = row.campaign, row.destination
-        _keep(self._spool, key, lambda other: other is not row)
-        _keep(self._schedule, key, lambda other: other is not row)
+        self.spooled.keep(key, lambda other: other is not row)
+        self.scheduled.keep(key, lambda other: other is not row)
         shared = set(row.__struct_fields__) & set(CallRecord.__struct_fields__)
         call = CallRecord(**{name: getattr(row, name) for name in shared})
         return self.switchboard.begin(msgspec.structs.replace(call, agent=agent, phone=phone or row.agentphone))
@@ -157,7 +156,7 @@ class ContactCentre:
             alternatives=call.alternatives,
             data=call.data,
         )
-        self._schedule.setdefault((row.campaign, row.destination), []).append(row)
+        self.scheduled.add(row)
 
     def forget(self, campaign: str, number: str) -> None:
         """Take every row of ``campaign`` with ``number``, also as an alternative, off spool and schedule."""
@@ -165,14 +164,15 @@ class ContactCentre:
         def others(row: SpoolRow | ScheduleRow) -> bool:
             return number not in (row.destination, *row.alternatives.split(":"))
 
-        for key in [key for key in (*self._spool, *self._schedule) if key[0] == campaign]:
-            _keep(self._spool, key, others)
-            _keep(self._schedule, key, others)
+        for key in self.spooled.keys_of(campaign):
+            self.spooled.keep(key, others)
+        for key in self.scheduled.keys_of(campaign):
+            self.scheduled.keep(key, others)
 
     def clear(self) -> None:
         """Forget every effect; users, sessions and recorded calls stay."""
-        self._spool.clear()
-        self._schedule.clear()
+        self.spooled.clear()
+        self.scheduled.clear()
         self.calls.clear()
         self.do_not_call.clear()
         self.switchboard.clear()
@@ -184,7 +184,7 @@ class ContactCentre:
         self._check_campaign(respool.campaign)
         if self._switches.strict_priority and respool.priority <= 1:
             raise Rejected("priority 1 is reserved", status=200)
-        if self._switches.duplicate != "duplicate" and (respool.campaign, respool.destination) in self._spool:
+        if self._switches.duplicate != "duplicate" and (respool.campaign, respool.destination) in self.spooled:
             if self._switches.duplicate == "refuse":
                 raise Rejected("already on the spool", status=200)
             return
@@ -220,7 +220,7 @@ class ContactCentre:
 
     def _remove_contact(self, call: Call) -> None:
         removal: RemoveContact = call.request
-        self._spool.pop((removal.campaign, removal.destination), None)
+        self.spooled.keep((removal.campaign, removal.destination), lambda _: False)
         self._ledger.record(call.path, call.fields)
 
     def _remove_schedule(self, call: Call) -> None:
@@ -229,7 +229,7 @@ class ContactCentre:
         since, until = _moment(removal.since), _moment(removal.until)
         if since is None or until is None:
             raise Rejected("from and to are dates", status=200)
-        _keep(self._schedule, key, lambda row: not (row.calldate and since <= row.calldate <= until))
+        self.scheduled.keep(key, lambda row: not (row.calldate and since <= row.calldate <= until))
         self._ledger.record(call.path, call.fields)
 
     def _to_spool(self, call: Call, row: SpoolRow) -> None:
@@ -237,11 +237,11 @@ class ContactCentre:
         self._ledger.record(call.path, call.fields)
 
     def _insert(self, row: SpoolRow) -> None:
-        rows = self._spool.setdefault((row.campaign, row.destination), [])
-        rows.append(msgspec.structs.replace(row, duplicate=True) if rows else row)
+        twice = (row.campaign, row.destination) in self.spooled
+        self.spooled.add(msgspec.structs.replace(row, duplicate=True) if twice else row)
 
     def _to_schedule(self, call: Call, row: ScheduleRow) -> None:
-        self._schedule.setdefault((row.campaign, row.destination), []).append(row)
+        self.scheduled.add(row)
         self._ledger.record(call.path, call.fields)
 
     def _common(self, call: Call) -> dict[str, Any]:
@@ -261,7 +261,7 @@ class ContactCentre:
         return row.campaign in self._switches.dncr and self.do_not_call.blocks(row.campaign, row.destination)
 
     def _in_use(self) -> set[str]:
-        return {campaign for campaign, _ in (*self._spool, *self._schedule)}
+        return {*self.spooled.counts, *self.scheduled.counts}
 
     def _check_campaign(self, campaign: str) -> None:
         if self._switches.campaigns is not None and campaign not in self._switches.campaigns:
@@ -271,16 +271,6 @@ class ContactCentre:
 def _rank(row: SpoolRow | ScheduleRow) -> tuple[bool, bool, int, str, int]:
     priority = row.priority if isinstance(row, SpoolRow) else 1
     return isinstance(row, SpoolRow), row.calldate is None, priority, row.calldate or "", row.id
-
-
-def _keep(rows: dict[tuple[str, str], list[T]], key: tuple[str, str], keep: Callable[[T], bool]) -> None:
-    kept = [row for row in rows.pop(key, []) if keep(row)]
-    if kept:
-        rows[key] = kept
-
-
-def _flat(lists: Iterable[list[T]]) -> list[T]:
-    return [row for rows in lists for row in rows]
 
 
 def _moment(value: datetime | None) -> str | None:
