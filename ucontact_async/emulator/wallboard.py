@@ -157,7 +157,7 @@ class Wallboard:
 
 @functools.cache
 def _read(name: str) -> bytes:
-    return files(__package__).joinpath(name).read_bytes()
+    return files("ucontact_async.emulator").joinpath(name).read_bytes()
 
 
 def _struck(faults: Faults | None) -> list[dict[str, Any]]:
