@@ -61,10 +61,11 @@ def test_the_python_blocks_run(block, environment, tmp_path):
     assert result.stdout
 
 
-def test_the_shell_block_runs(environment, tmp_path):
-    """The commands on files run as they are printed, with an emulator for the server."""
+def test_the_shell_blocks_run(environment, tmp_path):
+    """The commands on files run as they are printed, in their order, with an emulator for the server."""
     (tmp_path / "contacts.csv").write_text("destination;calldate\n090000001;2099-05-05 10:00\n", encoding="utf-8")
-    export, *commands = SHELL[1].splitlines()
+    (tmp_path / "gone.csv").write_text("destination\n090000001\n", encoding="utf-8")
+    export, *commands = "".join(SHELL[1:]).splitlines()
     assert export.startswith("export UCONTACT_URL=")
     for command in commands:
         result = run(shlex.split(command), environment, tmp_path)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
     from .api.recordings import ConvertRecording, FindRecordings, Recording, TagRecording
     from .api.watch import Snapshot, Watch
+    from .batch.journal_rows import JournalRow, JournalRows, open_journal
     from .batch.outcome import Outcome, Status
     from .batch.report import Report
     from .caller import Abandoned
@@ -80,6 +81,8 @@ _HOMES = {
     "JournalBusy": "errors",
     "JournalError": "errors",
     "JournalMismatch": "errors",
+    "JournalRow": "batch.journal_rows",
+    "JournalRows": "batch.journal_rows",
     "Limiter": "limiter",
     "NotFound": "errors",
     "NotSent": "errors",
@@ -113,6 +116,7 @@ _HOMES = {
     "Unauthorized": "errors",
     "UnreadableReply": "errors",
     "Watch": "api.watch",
+    "open_journal": "batch.journal_rows",
 }
 
 __all__ = [
@@ -139,6 +143,8 @@ __all__ = [
     "JournalBusy",
     "JournalError",
     "JournalMismatch",
+    "JournalRow",
+    "JournalRows",
     "Limiter",
     "NotFound",
     "NotSent",
@@ -173,6 +179,7 @@ __all__ = [
     "UnreadableReply",
     "Watch",
     "__version__",
+    "open_journal",
 ]
 
 

@@ -199,6 +199,7 @@ class UContact:
         ordered: bool = False,
         amended: bool = False,
         retry_refused: bool = False,
+        retry_undone: bool = False,
         allow_past: bool = False,
         progress: Callable[[Report], None] | None = None,
     ) -> Bulk:
@@ -222,6 +223,7 @@ class UContact:
             ordered: yield outcomes in the order of the input.
             amended: take a journal of another version of the input: known rows are not sent again.
             retry_refused: send again what the server refused in an earlier run.
+            retry_undone: send again what was taken back by an undo.
             allow_past: send calls whose ``calldate`` has passed; they ring at once.
             progress: called with the report as it grows, once an outcome.
 
@@ -244,6 +246,7 @@ class UContact:
             ordered=ordered,
             amended=amended,
             retry_refused=retry_refused,
+            retry_undone=retry_undone,
             allow_past=allow_past,
             progress=progress,
         )
@@ -293,6 +296,7 @@ class UContact:
         ordered: bool = False,
         amended: bool = False,
         retry_refused: bool = False,
+        retry_undone: bool = False,
         allow_past: bool = False,
         progress: Callable[[Report], None] | None = None,
     ) -> Report:
@@ -314,6 +318,7 @@ class UContact:
             ordered=ordered,
             amended=amended,
             retry_refused=retry_refused,
+            retry_undone=retry_undone,
             allow_past=allow_past,
             progress=progress,
         )

@@ -82,10 +82,14 @@ def _snapshots(request_type: type[msgspec.Struct]) -> tuple[tuple[str, Callable[
 
 
 class Prepared(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True):
-    """A request after all rules of the API, ready to be sent: bytes, and what its outcome is judged by."""
+    """A request after all rules of the API, ready to be sent: bytes, and what its outcome is judged by.
+
+    ``document`` is what it says, as one JSON object of wire fields: what a journal keeps of it.
+    """
 
     path: str
     body: bytes
+    document: str = ""
     reply: Reply[Any]
     safety: Safety
     send_by: float | None = None
@@ -231,15 +235,16 @@ class Endpoint(Generic[P, R]):
 
     def encode(self, request: Request[R], rules: Rules) -> bytes:
         """Return the form body, after all rules of the API; raise :class:`InvalidRequest` naming the field."""
-        body = self.codec.encode(request, rules)
-        request.check()
-        return body
+        return self.prepare(request, rules).body
 
     def prepare(self, request: Request[R], rules: Rules) -> Prepared[R]:
-        """Return ``request`` encoded, with all that its delivery needs to know."""
+        """Return ``request`` encoded, with all that its delivery needs to know; raise as :meth:`encode` does."""
+        body, document = self.codec.encode(request, rules)
+        request.check()
         return Prepared(
             path=self.path,
-            body=self.encode(request, rules),
+            body=body,
+            document=document,
             reply=self.reply,
             safety=self.safety,
             send_by=self.send_by(request),

@@ -126,8 +126,11 @@ class FormCodec:
         self.constants = dict(constants or {})
         self.beside = tuple(beside)
 
-    def encode(self, request: msgspec.Struct, rules: Rules) -> bytes:
-        """Return the form body of ``request``, or raise :class:`InvalidRequest` naming the field."""
+    def encode(self, request: msgspec.Struct, rules: Rules) -> tuple[bytes, str]:
+        """Return the form body of ``request``, and its wire fields as one JSON object, which :meth:`read` reads.
+
+        Raises :class:`InvalidRequest` naming the field.
+        """
         values: dict[str, Any] = dict(self.constants)
         for name, wire_name, format_ in self._fields:
             value = getattr(request, name)
@@ -137,9 +140,11 @@ class FormCodec:
                 raise InvalidRequest(name, f"expected {format_.expects}, got {type(value).__name__}") from None
         if self.argument is not None:
             form = {name: str(values.pop(name)) for name in self.beside}
-            form[self.argument] = msgspec.json.encode(values).decode()
-            return encode_form(form)
-        return encode_form({name: "" if value is None else str(value) for name, value in values.items()})
+            beside = dict(form)
+            form[self.argument] = document = msgspec.json.encode(values).decode()
+            return encode_form(form), document if not beside else msgspec.json.encode(values | beside).decode()
+        document = msgspec.json.encode(values).decode()
+        return encode_form({name: "" if value is None else str(value) for name, value in values.items()}), document
 
     @functools.cached_property
     def _fields(self) -> tuple[tuple[str, str, TextFormat[Any]], ...]:
@@ -161,7 +166,16 @@ class FormCodec:
 
     def decode(self, form: Mapping[str, str], rules: Rules) -> Any:
         """Read what :meth:`encode` writes. Missing optional fields take their default; ``ValueError`` otherwise."""
-        values = self.flatten(form)
+        return self._request(self.flatten(form), rules)
+
+    def read(self, document: str, rules: Rules) -> Any:
+        """Read the wire fields that :meth:`encode` gives as JSON; ``ValueError`` for anything else."""
+        values = msgspec.json.decode(document)
+        if not isinstance(values, dict):
+            raise ValueError("not a JSON object")
+        return self._request(values, rules)
+
+    def _request(self, values: Mapping[str, Any], rules: Rules) -> Any:
         given: dict[str, Any] = {}
         for field in fields_of(self.request_type):
             if field.wire_name in values:

@@ -24,6 +24,8 @@ from ucontact_async import (
     GetQueueSummary,
     HangUp,
     InvalidRequest,
+    JournalRow,
+    JournalRows,
     Limiter,
     NotSent,
     OtherStatus,
@@ -43,6 +45,7 @@ from ucontact_async import (
     Throttled,
     UContact,
     UContactError,
+    open_journal,
 )
 from ucontact_async.api.dialers import Dialers
 from ucontact_async.api.session import GetUserToken, Session
@@ -99,6 +102,18 @@ def requests() -> None:
     RemoveContact(campaign="a->", number="1001")  # type: ignore[call-arg]  # the name on the wire, not ours
     RemoveSchedule(campaign="a->", destination="1001", since=WHEN)  # type: ignore[call-arg]  # no end
     Request()  # a bare request can be built, and is of no use
+
+
+def journals() -> None:
+    """Look at a journal and settle a row."""
+    with open_journal("run.db") as journal:
+        assert_type(journal, JournalRows)
+        for row in journal.unknown():
+            assert_type(row, JournalRow)
+            assert_type(row.request, Request[Any] | None)
+            journal.resolve(row.key, "failed")
+            journal.resolve(row.key, "unknown")  # type: ignore[arg-type]  # that it was before
+    open_journal(1.5)  # type: ignore[arg-type]  # no path
 
 
 def constructors() -> None:

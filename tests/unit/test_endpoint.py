@@ -193,7 +193,13 @@ class TestPrepare:
         prepared = Doors.knock.prepare(Knock(destination="1001"), RULES)
         body = b"destination=1001&alternatives=&data=&pin=0000"
         assert prepared == Prepared(
-            path="Doors/Knock", body=body, reply=Reply.TEXT, safety=Safety.ONCE, send_by=5.0, authenticated=True
+            path="Doors/Knock",
+            body=body,
+            document='{"destination":"1001","alternatives":"","data":"","pin":"0000"}',
+            reply=Reply.TEXT,
+            safety=Safety.ONCE,
+            send_by=5.0,
+            authenticated=True,
         )
 
     def test_a_deadline_that_depends_on_the_request(self):

@@ -87,6 +87,7 @@ class TestForm:
             assert set(beside) == set(endpoint.codec.beside)
             assert [*sorted(inside), *sorted(beside)] == [*sorted(wire_names - set(beside)), *sorted(beside)]
         assert endpoint.codec.decode(dict(fields), RULES) == request
+        assert endpoint.codec.read(endpoint.prepare(request, RULES).document, RULES) == request
 
     @given(st.dictionaries(whole_text.filter(bool), whole_text, max_size=5))
     @example({"user": "a&password=x\r\nX-Injected: 1", "password": "a=b;c%26d+e f\x00#?é€😀"})

@@ -60,6 +60,8 @@ class Column(msgspec.Struct, frozen=True):
 COLUMNS: dict[str, Column] = {
     "destination": Column("the number to dial", _number, ("telefono", "celular", "numero", "phone", "number")),
     "calldate": Column("YYYY-MM-DD HH:MM[:SS], the server's local time or with an offset", _moment, ("fecha", "date")),
+    "since": Column("the first moment of a range, as calldate", _moment, ("desde", "from")),
+    "until": Column("its last moment", _moment, ("hasta", "to")),
     "alternatives": Column("further numbers, ':' between them", _numbers, ("alternativos", "telefonos")),
     "campaign": Column("the campaign with its arrow", None, ("campana", "campaña", "dialer")),
     "agentphone": Column("the extension of the agent", _number, ("interno", "extension", "anexo")),
@@ -68,5 +70,9 @@ COLUMNS: dict[str, Column] = {
     "contact": Column("the contact's id in that list", _whole, ("contacto", "contactid")),
     "priority": Column("2 (first) to 9999 (last)", _whole, ("prioridad",)),
     "retries": Column("how often this number was tried", _whole, ("reintentos", "intentos")),
+    "name": Column("the name of the person", None, ("nombre",)),
+    "company": Column("where the person works", None, ("empresa",)),
+    "job_title": Column("what the person is there", None, ("cargo",)),
+    "username": Column("who asked for it", None, ()),
     "source": Column("a note on where the task comes from", None, ("origen",)),
 }

@@ -23,17 +23,26 @@ from .options import BulkOptions
 from .outcome import REFUSED, RESENT, Outcome, Status
 from .sources import Row
 
-__all__ = ["Intake", "Job", "Planner"]
+__all__ = ["Intake", "Job", "LeftOut", "Planner"]
 
 # How many rows one question to the journal covers; also how far the input is read ahead.
 BLOCK = 256
+
+
+class LeftOut(Exception):
+    """A row of which no request is to be made, and why: a word for programs, a sentence for people."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
 
 
 class Planner(Protocol):
     """Makes requests of rows, and names their columns."""
 
     def request(self, row: Row) -> Request[Any]:
-        """Return the request of ``row``, or raise :class:`InvalidRequest`."""
+        """Return the request of ``row``, or raise :class:`InvalidRequest` or :class:`LeftOut`."""
         ...
 
     def column_of(self, field: str) -> str:
@@ -141,9 +150,14 @@ class Intake:
             prepared = self._caller.prepare(request)
         except InvalidRequest as error:
             return self._invalid(error, index, row, request)
+        except LeftOut as left:
+            return Outcome(index=index, status=Status.SKIPPED, row=row, reason=left.reason, detail=left.detail)
         content = blake2b(prepared.path.encode() + b"?" + prepared.body, digest_size=16).digest()
         position = index if row is None else row.number
-        entry = Entry(content, identity_of(request, prepared.body, self._caller.rules.zone), position)
+        identity = identity_of(request, prepared.body, self._caller.rules.zone)
+        # A login says a password.
+        document = prepared.document if prepared.authenticated else ""
+        entry = Entry(content, identity, position, prepared.path, document)
         return Job(index, row, request, prepared, entry)
 
     def _invalid(self, error: InvalidRequest, index: int, row: Row | None, request: Request[Any] | None) -> Outcome:
@@ -162,8 +176,13 @@ class Intake:
     def _decide(self, job: Job, known: Recalled) -> None:
         """Enqueue ``job``, or settle it for what is known of it."""
         safety = job.prepared.safety
-        if known.status == "succeeded":
+        if known.status == "succeeded" and not self._options.repeat:
             self._known(job, Status.SKIPPED, "done before", "an earlier run did it")
+        elif known.status == "undoing":
+            why = "an undo of it was begun and not ended; end it with `ucontact-async undo`"
+            self._known(job, Status.UNKNOWN, "undoing", why)
+        elif known.status == "undone" and not self._options.retry_undone:
+            self._known(job, Status.SKIPPED, "undone", "it was taken back; say --retry-undone (retry_undone=True)")
         elif known.status == "unknown" and not safety.allows(_LOST):
             self._known(
                 job,

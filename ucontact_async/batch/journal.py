@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,6 +51,7 @@ class Journal:
         amended: bool = False,
         executor: Executor | None = None,
         linger: float = _LINGER,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> Self:
         """Open the journal at ``path``; ``deliver`` gets what was settled, after the commit that holds it.
 
@@ -59,7 +61,7 @@ class Journal:
         executor = executor or ThreadPoolExecutor(max_workers=1, thread_name_prefix="ucontact-journal")
         loop = asyncio.get_running_loop()
         try:
-            file = await loop.run_in_executor(executor, lambda: JournalFile(path, header, amended=amended))
+            file = await loop.run_in_executor(executor, lambda: JournalFile(path, header, amended=amended, now=now))
         except BaseException:
             executor.shutdown(wait=False)
             raise

@@ -1,7 +1,7 @@
 """The journal's file: one SQLite database, its lock, and what it remembers of each row.
 
-Every method blocks and is called from one thread at a time; the event loop's side is ``journal.py``. It knows keys,
-not requests: no phone number is written here.
+Every method blocks and is called from one thread at a time; the event loop's side is ``journal.py``. It keeps what each
+row says, for its owner's eyes only, and does not know what that means.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import re
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,29 +22,48 @@ import msgspec
 
 from ..errors import JournalBusy, JournalError, JournalMismatch
 
-__all__ = ["Change", "Entry", "Header", "JournalFile", "Recalled"]
+__all__ = ["Change", "Entry", "Header", "JournalFile", "Recalled", "key_of"]
 
-_FORMAT = "1"
+_FORMAT = "2"
 # What must not be sent again: the call was made, or may have been.
 _DONE = ("succeeded", "unknown")
+_FIRST = {"succeeded": 0, "unknown": 0, "undone": 1}
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs", "9p", "ceph", "glusterfs", "fuse.glusterfs"}
 
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE rows (
-    id INTEGER PRIMARY KEY,
-    content BLOB NOT NULL,
-    occurrence INTEGER NOT NULL,
-    identity INTEGER NOT NULL,
-    run INTEGER NOT NULL,
-    position INTEGER NOT NULL,
-    status TEXT NOT NULL,
-    reason TEXT NOT NULL DEFAULT '',
-    attempts INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX rows_identity ON rows (identity);
-INSERT INTO meta VALUES ('format', '1'), ('run', '0');
-"""
+# A journal begins as one of format 1 and is brought to the present one: so both kinds are the same from then on.
+_SCHEMA = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE rows (
+        id INTEGER PRIMARY KEY,
+        content BLOB NOT NULL,
+        occurrence INTEGER NOT NULL,
+        identity INTEGER NOT NULL,
+        run INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        attempts INTEGER NOT NULL DEFAULT 0
+    )""",
+    "CREATE INDEX rows_identity ON rows (identity)",
+    "INSERT INTO meta VALUES ('format', '1'), ('run', '0')",
+)
+# Format 2: when a row changed last (Unix seconds), whether an undo of it was begun, and what it says: apart, for marks
+# rewrite the pages of ``rows``. Rows of format 1 say nothing until their file is read again. The view is for people;
+# ``request`` is JSON, by the names on the wire.
+_SCHEMA_2 = (
+    "ALTER TABLE rows ADD COLUMN at INTEGER",
+    "ALTER TABLE rows ADD COLUMN undoing INTEGER NOT NULL DEFAULT 0",
+    "CREATE TABLE requests (id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, request TEXT NOT NULL)",
+    """CREATE VIEW calls AS SELECT
+        position AS row, status, reason, attempts, undoing, datetime(at, 'unixepoch') AS utc, endpoint,
+        json_extract(request, '$.campaign') AS campaign,
+        coalesce(json_extract(request, '$.destination'), json_extract(request, '$.number'),
+            json_extract(request, '$.phone')) AS destination,
+        json_extract(request, '$.calldate') AS calldate,
+        request, lower(hex(content)) || CASE occurrence WHEN 1 THEN '' ELSE '-' || occurrence END AS key
+    FROM rows LEFT JOIN requests USING (id)""",
+    "UPDATE meta SET value = '2' WHERE name = 'format'",
+)
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -55,16 +75,22 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A row as the journal knows it: digest of the canonical request, what makes it the same call, its position."""
+    """A row as the journal knows it: digest of the canonical request, what makes it the same call, its position.
+
+    ``endpoint`` and ``request``, a JSON object, are what it says, kept for people and for an undo.
+    """
 
     content: bytes
     identity: int
     position: int
+    endpoint: str = ""
+    request: str = ""
 
 
 class Recalled(msgspec.Struct, frozen=True):
-    """What the journal remembers of a row: ``status`` is ``new`` or the state an earlier run left it in.
+    """What the journal remembers of a row: ``status`` is ``new`` or the state an earlier run or undo left it in.
 
+    ``undoing`` is the state of a row whose undo was begun and not ended: its call may be there or not.
     ``duplicate_of`` is the position of another row that is the same call, ``None`` where there is none.
     """
 
@@ -89,8 +115,19 @@ class Change(msgspec.Struct):
 class JournalFile:
     """The SQLite side, called from one thread at a time; every method blocks."""
 
-    def __init__(self, path: Path | None, header: Header, *, amended: bool) -> None:
-        """Open or create; ``None`` is a private temporary file that only finds duplicates."""
+    def __init__(
+        self,
+        path: Path | None,
+        header: Header | None,
+        *,
+        amended: bool,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Open or create; no path is a private temporary file that only finds duplicates.
+
+        Without a ``header`` the journal must be there, and is opened to be looked at and not for a run.
+        """
+        self._now = now
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._lock: IO[bytes] | None = None
         self._broken: JournalError | None = None
@@ -100,12 +137,14 @@ class JournalFile:
             path = Path(self._folder.name, "rows.db")
         # Resolved: under two names of one file there must be one lock.
         self.path = path = path.resolve()
+        if header is None and not (path.is_file() and path.stat().st_size):
+            raise JournalError(f"there is no journal {path}, or no run has used it yet")
         try:
             if durable:
                 _refuse_remote(path, _mounts())
                 _make_folder(path.parent)
                 self._lock = _locked(path)
-            self._db = self._open(path, durable=durable)
+            self.db = self._open(path, durable=durable)
             self.run = self._begin(header, amended=amended)
         except (sqlite3.Error, OSError) as error:
             self.close()
@@ -120,7 +159,7 @@ class JournalFile:
         # Created by us first: SQLite would follow the umask, and -wal and -shm take the mode of the main file.
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        self._db = db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.db = db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA cache_size = -2000")  # 2 MB whatever the file
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if tables and not tables >= {"meta", "rows"}:
@@ -134,21 +173,35 @@ class JournalFile:
             db.execute("PRAGMA synchronous = OFF")
         return db
 
-    def _begin(self, header: Header, *, amended: bool) -> int:
-        db = self._db
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'rows'").fetchone():
-            # All or nothing: a run killed here must leave a file that the next one can use.
-            db.executescript("BEGIN;" + _SCHEMA + "COMMIT;")
-        known = dict(db.execute("SELECT name, value FROM meta").fetchall())
-        _refuse_foreign(known, header, self.path, amended=amended)
-        run = int(known["run"]) + 1
+    def _begin(self, header: Header | None, *, amended: bool) -> int:
+        db = self.db
+        known: dict[str, str] = {}
+        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'rows'").fetchone():
+            known = dict(db.execute("SELECT name, value FROM meta").fetchall())
+            _refuse_foreign(known, header, self.path, amended=amended)
+        elif header is None:
+            raise JournalError(f"{self.path} is no journal yet")
+        run = int(known.get("run", 0)) + (header is not None)
+        # All or nothing: a run killed here must leave a file that the next one can use.
         db.execute("BEGIN IMMEDIATE")
-        values = {"server": header.server, "operation": header.operation, "digest": header.digest, "run": str(run)}
-        db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+        for statement in () if known else _SCHEMA:
+            db.execute(statement)
+        if known.get("format") != _FORMAT:
+            for statement in _SCHEMA_2:
+                db.execute(statement)
+            # When they were sent nobody knows: careful is now.
+            db.execute("UPDATE rows SET at = ? WHERE status IN ('sent', 'unknown')", (self.seconds(),))
+        if header is not None:
+            values = {"server": header.server, "operation": header.operation, "digest": header.digest, "run": str(run)}
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
         # The run that marked these is dead, or we would not hold the lock: nobody will ever settle them.
         db.execute("UPDATE rows SET status = 'unknown', reason = 'ReplyLost' WHERE status = 'sent'")
         db.execute("COMMIT")
         return run
+
+    def seconds(self) -> int:
+        """Return the present as Unix seconds."""
+        return int(self._now().timestamp())
 
     def recall(self, entries: Sequence[Entry]) -> list[Recalled]:
         """Enter rows that are new and return what is known of each."""
@@ -156,20 +209,26 @@ class JournalFile:
             raise self._broken
         try:
             self._transaction()
-            return [self._recall(entry) for entry in entries]
+            recalled = [self._recall(entry) for entry in entries]
+            if self.durable:
+                pairs = zip(recalled, entries, strict=True)
+                said = [(row.id, entry.endpoint, entry.request) for row, entry in pairs if entry.request]
+                self.db.executemany("INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", said)
         except sqlite3.Error as error:
             raise self._break(error) from None
+        return recalled
 
     def _recall(self, entry: Entry) -> Recalled:
-        db = self._db
+        db = self.db
         same = db.execute(
-            "SELECT id, content, occurrence, run, position, status, reason FROM rows WHERE identity = ? ORDER BY id",
+            "SELECT id, content, occurrence, run, position, status, reason, undoing "
+            "FROM rows WHERE identity = ? ORDER BY id",
             (entry.identity,),
         ).fetchall()
         twins = [row for row in same if row[1] == entry.content]
         earlier = [row for row in twins if row[3] < self.run]
         # What is done counts first: where rows were taken out of the input, what is left over must not be sent.
-        own = next((row for row in earlier if row[5] in _DONE), earlier[0] if earlier else None)
+        own = min(earlier, key=lambda row: _FIRST.get(row[5], len(_FIRST)), default=None)
         occurrence = twins[-1][2] + 1 if twins else 1
         duplicate_of = None
         for row in same:
@@ -183,13 +242,14 @@ class JournalFile:
                 "UPDATE rows SET run = ?, position = ?, status = ? WHERE id = ?",
                 (self.run, entry.position, status, own[0]),
             )
-            return Recalled(own[0], _key(entry.content, own[2]), own[5], own[6], duplicate_of)
+            known = "undoing" if own[7] else own[5]
+            return Recalled(own[0], key_of(entry.content, own[2]), known, own[6], duplicate_of)
         added = db.execute(
             "INSERT INTO rows (content, occurrence, identity, run, position, status) VALUES (?, ?, ?, ?, ?, 'planned')",
             (entry.content, occurrence, entry.identity, self.run, entry.position),
         )
         assert added.lastrowid is not None
-        return Recalled(added.lastrowid, _key(entry.content, occurrence), "new", "", duplicate_of)
+        return Recalled(added.lastrowid, key_of(entry.content, occurrence), "new", "", duplicate_of)
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Write ``changes`` and all that was entered before, durably.
@@ -200,13 +260,14 @@ class JournalFile:
         broken = self._broken
         if broken is not None:
             changes = [change for change in changes if change.status != "sent"]
+        at = self.seconds()
         try:
             self._transaction()
-            self._db.executemany(
-                "UPDATE rows SET status = ?, reason = ?, attempts = ? WHERE id = ?",
-                [(change.status, change.reason, change.attempts, change.id) for change in changes],
+            self.db.executemany(
+                "UPDATE rows SET status = ?, reason = ?, attempts = ?, at = ? WHERE id = ?",
+                [(change.status, change.reason, change.attempts, at, change.id) for change in changes],
             )
-            self._db.execute("COMMIT")
+            self.db.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._break(error) from None
         if broken is not None:
@@ -214,19 +275,19 @@ class JournalFile:
 
     def _break(self, cause: sqlite3.Error) -> JournalError:
         with contextlib.suppress(sqlite3.Error):
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
         if self._broken is None:
             self._broken = JournalError(f"{self.path} cannot be written: {cause}")
         return self._broken
 
     def _transaction(self) -> None:
-        if not self._db.in_transaction:
-            self._db.execute("BEGIN IMMEDIATE")
+        if not self.db.in_transaction:
+            self.db.execute("BEGIN IMMEDIATE")
 
     def close(self) -> None:
         """Commit what was entered, and let go of file and lock."""
-        db = self.__dict__.pop("_db", None)
+        db = self.__dict__.pop("db", None)
         if db is not None:
             with contextlib.suppress(sqlite3.Error):
                 if db.in_transaction:
@@ -238,7 +299,8 @@ class JournalFile:
             self._folder.cleanup()
 
 
-def _key(content: bytes, occurrence: int) -> str:
+def key_of(content: bytes, occurrence: int) -> str:
+    """Return what a row is called: the digest of its request, and its number among equal ones from the second on."""
     return content.hex() if occurrence == 1 else f"{content.hex()}-{occurrence}"
 
 
@@ -288,10 +350,12 @@ def _refuse_remote(path: Path, mounts: str) -> None:
         raise JournalError(f"{path} is on a network share ({kind}); keep the journal on a disk of this machine")
 
 
-def _refuse_foreign(known: dict[str, str], header: Header, path: Path, *, amended: bool) -> None:
-    if known.get("format") != _FORMAT:
-        raise JournalError(f"{path} has format {known.get('format')!r}, which this version does not know")
-    if "server" not in known:
+def _refuse_foreign(known: dict[str, str], header: Header | None, path: Path, *, amended: bool) -> None:
+    if known.get("format") not in ("1", _FORMAT):
+        raise JournalError(
+            f"{path} has format {known.get('format')!r}, which this version does not know; a newer one wrote it"
+        )
+    if "server" not in known or header is None:
         return
     for name, word in (("server", "server"), ("operation", "operation")):
         if known[name] != getattr(header, name):

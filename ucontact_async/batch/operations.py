@@ -17,10 +17,11 @@ from typing import Any
 import msgspec
 
 from ..api import endpoint_of
-from ..api.dialers import DialerTask, Respool, ScheduledCall
+from ..api.calls import BlockNumber
+from ..api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
 from ..endpoint import Request
 from ..errors import InvalidRequest, SettingsError
-from ..text import CAMPAIGN, PAIRS, Rules, mask_phone, printable
+from ..text import CAMPAIGN, CAMPAIGN_OR_ALL, PAIRS, Rules, TextFormat, mask_phone, printable
 from .columns import COLUMNS, PAIR
 from .sources import Row
 
@@ -30,19 +31,31 @@ __all__ = ["IDENTITY", "OPERATIONS", "Operation", "Plan", "identity_of", "plan"]
 _REPORTED = frozenset({"row", "outcome", "reason"})
 # Rows of a rejects file that another journal knows as sent, or as the twin of one that was.
 _HELD = frozenset({"unknown", "duplicate"})
+# Where a field has no column of its name, what its value came from.
+_SOURCES = {"agent": ("agentphone",), "phone": ("agentphone", "destination")}
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One bulk operation: its name, what it does, and what builds its request from keyword arguments."""
+    """One bulk operation: its name, what it does, and what builds its request from keyword arguments.
+
+    ``campaign`` is the format of that column; ``repeatable`` that a row may be sent twice.
+    """
 
     name: str
     help: str
     build: Callable[..., Request[None]]
+    campaign: TextFormat[str] = CAMPAIGN
+    repeatable: bool = False
 
     @property
     def required(self) -> tuple[str, ...]:
         """The columns that every row must fill."""
         return tuple(name for name, needed in _parameters(self.build) if needed)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether it takes ``data.NAME``."""
+        return "data" in inspect.signature(self.build).parameters
 
     @property
     def optional(self) -> tuple[str, ...]:
@@ -75,6 +88,30 @@ def _insert(
     )
 
 
+def _remove(
+    *, campaign: str, destination: str, since: datetime | None = None, until: datetime | None = None
+) -> RemoveContact | RemoveSchedule:
+    if since is None and until is None:
+        return RemoveContact(campaign=campaign, destination=destination)
+    if since is None or until is None:
+        raise InvalidRequest("since" if since is None else "until", "is empty and the other end is not; give both")
+    return RemoveSchedule(campaign=campaign, destination=destination, since=since, until=until)
+
+
+def _block(
+    *,
+    destination: str,
+    campaign: str = "*",
+    name: str = "",
+    company: str = "",
+    job_title: str = "",
+    username: str = "",
+) -> BlockNumber:
+    return BlockNumber(
+        phone=destination, campaign=campaign, name=name, company=company, job_title=job_title, username=username
+    )
+
+
 OPERATIONS: dict[str, Operation] = {
     operation.name: operation
     for operation in (
@@ -86,6 +123,8 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation("task-dialer", "insert into the dialer, for one agent or for any", _insert),
         Operation("task-now", "call now, as a click-to-call does", DialerTask.now),
+        Operation("remove", "take numbers off a dialer's spool, or a range of its schedule", _remove, repeatable=True),
+        Operation("dnc-add", "put numbers on the do-not-call list", _block, CAMPAIGN_OR_ALL, repeatable=True),
     )
 }
 
@@ -123,7 +162,7 @@ def plan(
 
 def _ours(column: str, operation: Operation) -> str | None:
     name = column.strip()
-    if name[: len(PAIR)].casefold() == PAIR:
+    if operation.pairs and name[: len(PAIR)].casefold() == PAIR:
         return PAIR + name[len(PAIR) :].strip()
     name = name.casefold()
     return name if name in operation.required or name in operation.optional else None
@@ -134,7 +173,8 @@ def _known(our: str, operation: Operation) -> str:
         return name
     known = (*operation.required, *operation.optional)
     near = get_close_matches(our.casefold(), known, 1)
-    hint = f"; did you mean {near[0]}?" if near else f" but {', '.join(known)} and data.NAME"
+    pairs = " and data.NAME" if operation.pairs else ""
+    hint = f"; did you mean {near[0]}?" if near else f" but {', '.join(known)}{pairs}"
     raise SettingsError(f"--map {our}=...: {operation.name} has no column {our!r}{hint}")
 
 
@@ -186,7 +226,7 @@ class Plan:
         if row.problem is not None:
             raise InvalidRequest("row", row.problem)
         fields = row.fields
-        if (held := fields.get("outcome")) in _HELD:
+        if (held := fields.get("outcome")) in _HELD and not self.operation.repeatable:
             raise InvalidRequest("outcome", f"says {held}: it may ring already; empty the cell to have the row sent")
         given: dict[str, Any] = {} if self._campaign is None else {"campaign": self._common_campaign(row)}
         for our, their, read, needed in self._cells:
@@ -209,7 +249,7 @@ class Plan:
         if self._campaign is None:
             return
         try:
-            CAMPAIGN.encode(self._campaign, "--campaign", rules)
+            self.operation.campaign.encode(self._campaign, "--campaign", rules)
         except InvalidRequest as error:
             raise SettingsError(str(error)) from None
         if "campaign" in self._columns:
@@ -221,9 +261,8 @@ class Plan:
         """Return the file's name for ``field``, ours; what comes from no column keeps its name."""
         if field == "campaign" and field not in self._columns:
             return "--campaign"
-        # An extension travels in the field of the agent.
-        other = "agentphone" if field in {"agent", "phone"} else field
-        return self._columns.get(field) or self._columns.get(other, field)
+        names = (field, *_SOURCES.get(field, ()))
+        return next((self._columns[name] for name in names if name in self._columns), field)
 
     def _common_campaign(self, row: Row) -> str | None:
         column = self._columns.get("campaign")

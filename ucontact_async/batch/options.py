@@ -22,7 +22,11 @@ PATIENCE = 60.0
 
 
 class BulkOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of :meth:`UContact.stream` and :meth:`UContact.bulk`, described there."""
+    """The options of :meth:`UContact.stream` and :meth:`UContact.bulk`, described there.
+
+    ``repeat`` has what an earlier run did done again, where that does no harm: an undo goes by another journal than its
+    own.
+    """
 
     journal: Path | None = None
     max_concurrency: int | Literal["auto"] = "auto"
@@ -36,10 +40,12 @@ class BulkOptions(msgspec.Struct, frozen=True, kw_only=True):
     ordered: bool = False
     amended: bool = False
     retry_refused: bool = False
+    retry_undone: bool = False
     allow_past: bool = False
     progress: Callable[[Report], None] | None = None
     grace: float = GRACE
     patience: float = PATIENCE
+    repeat: bool = False
     operation: str = "*"
     digest: str = ""
 

@@ -109,8 +109,8 @@ class Rejects:
     they are: feeding back must not change a number.
     """
 
-    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
-        """``columns`` are those of the input."""
+    def __init__(self, path: Path | None, columns: tuple[str, ...]) -> None:
+        """``columns`` are those of the input; without a ``path`` nothing is written."""
         self.path = path
         self.rows = 0
         self._columns = tuple(column for column in columns if column not in _ADDED)
@@ -118,7 +118,7 @@ class Rejects:
 
     def add(self, outcome: Outcome) -> None:
         """Write the row of ``outcome``."""
-        if outcome.row is None:
+        if outcome.row is None or self.path is None:
             return
         if self._file is None:
             self.path.unlink(missing_ok=True)
@@ -135,7 +135,7 @@ class Rejects:
         """Close the file; remove the one of an earlier run if there is nothing to reject any more."""
         if self._file is not None:
             self._file.close()
-        else:
+        elif self.path is not None:
             self.path.unlink(missing_ok=True)
 
 

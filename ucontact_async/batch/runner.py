@@ -100,7 +100,9 @@ class Bulk:
         header = Header(self._server, options.operation, options.digest)
         self._workers = self._limiter.widen(options.max_concurrency)
         try:
-            self._journal = await Journal.open(path, header, deliver=self._deliver, amended=options.amended)
+            self._journal = await Journal.open(
+                path, header, deliver=self._deliver, amended=options.amended, now=self._now
+            )
         except BaseException:
             self._limiter.narrow(options.max_concurrency)
             raise

@@ -21,7 +21,7 @@ import msgspec
 
 from ..errors import SettingsError
 
-__all__ = ["CsvSource", "Row"]
+__all__ = ["CsvSource", "OneRow", "Row"]
 
 _BLOCK = 65_536
 _LONGEST_LINE = 131_072
@@ -50,6 +50,22 @@ class Row(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         # Cells are numbers and names of persons.
         return f"Row({self.number}, {dict.fromkeys(self.fields, '***')}, problem={self.problem!r})"
+
+
+class OneRow:
+    """A row that was given by hand, as a source of its own."""
+
+    def __init__(self, column: str, cell: str) -> None:
+        self.columns = (column,)
+        self.digest = hashlib.blake2b(cell.encode(), digest_size=16).hexdigest()
+        self._row = Row(1, {column: cell})
+
+    def describe(self) -> str:
+        """Return what it is, in one line."""
+        return f"one {self.columns[0]}"
+
+    def __iter__(self) -> Iterator[Row]:
+        yield self._row
 
 
 class CsvSource:

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from . import bulk, demo, emulator, recordings, status
+from . import bulk, demo, emulator, recordings, status, undo, unknown
 
 __all__ = ["main"]
 
@@ -47,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo.add_parser(commands)
     bulk.add_parsers(commands)
+    undo.add_parser(commands)
+    unknown.add_parser(commands)
     status.add_parser(commands)
     recordings.add_parser(commands)
     emulator.add_parser(commands)

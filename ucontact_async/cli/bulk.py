@@ -1,4 +1,4 @@
-"""``schedule``, ``respool`` and ``task``: the rows of a file through a bulk operation."""
+"""``schedule``, ``respool``, ``task``, ``remove`` and ``dnc add``: the rows of a file through a bulk operation."""
 
 from __future__ import annotations
 
@@ -16,10 +16,22 @@ if TYPE_CHECKING:
     from ..batch.outcome import Outcome
     from ..batch.report import Rejects, Report
     from ..batch.runner import Bulk
-    from ..batch.sources import CsvSource
+    from ..batch.sources import OneRow
     from ..client import UContact
 
-__all__ = ["add_parsers", "client_of", "exit_code", "follow", "print_report", "run", "say", "signals"]
+__all__ = [
+    "add_pace",
+    "add_parsers",
+    "client_of",
+    "exit_code",
+    "follow",
+    "pace_of",
+    "print_report",
+    "run",
+    "run_command",
+    "say",
+    "signals",
+]
 
 DONE, INCOMPLETE, USAGE, UNKNOWN, STOPPED = 0, 1, 2, 3, 4
 # Unknown rows named at the end; all of them are in the rejects file.
@@ -27,11 +39,18 @@ _NAMED = 20
 
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the three commands."""
+    """Register the commands."""
     schedule = commands.add_parser("schedule", help="have a dialer call each number of a file at a date and time")
     respool = commands.add_parser("respool", help="put the contacts of a file back on a dialer's spool, now")
     task = commands.add_parser("task", help="give a dialer each row of a file as a task")
-    for parser, name in ((schedule, "schedule"), (respool, "respool"), (task, "task")):
+    remove = commands.add_parser("remove", help="take the numbers of a file off a dialer's spool or schedule")
+    dnc = commands.add_parser("dnc", help="the do-not-call list").add_subparsers(required=True, metavar="ACTION")
+    dnc_add = dnc.add_parser("add", help="put the numbers of a file, or one number, on the do-not-call list")
+    parsers = {"schedule": schedule, "respool": respool, "task": task, "remove": remove, "dnc-add": dnc_add}
+    for name, parser in parsers.items():
+        number = name == "dnc-add"
+        what = "a CSV file whose first line names the columns" + (", or one number" if number else "")
+        parser.add_argument("file", metavar="FILE|NUMBER" if number else "FILE", type=Path, help=what)
         _add_arguments(parser)
         parser.set_defaults(run=run, operation=name)
     task.add_argument(
@@ -44,32 +63,43 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("file", metavar="FILE", type=Path, help="a CSV file whose first line names the columns")
     add("--campaign", metavar="NAME", help="the campaign of every row, with its arrow: 'Ventas->'")
     add("--map", metavar="OUR=THEIRS", action="append", default=[], help="our column name and the file's; repeatable")
     add("--journal", metavar="PATH", type=Path, help="what was sent; the same journal resumes (FILE.journal)")
     add("--no-journal", action="store_true", help="keep no journal: a second run sends everything again")
+    add_pace(parser)
+    add("--on-duplicate", choices=("refuse", "skip", "allow"), default="refuse", help="the second of two equal rows")
+    add("--dry-run", action="store_true", help="check everything, print the requests with numbers hidden, send nothing")
+    add("--amended", action="store_true", help="the file was changed since its journal was begun")
+    add("--retry-undone", action="store_true", help="send again what `undo` took back")
+    add("--allow-past", action="store_true", help="send calls whose calldate has passed; they ring at once")
+
+
+def add_pace(parser: argparse.ArgumentParser) -> None:
+    """Add what every run of many requests takes: its report, its pace, when it stops, and the server."""
+    add = parser.add_argument
     add("--report", metavar="PATH", type=Path, help="the rows that did not succeed, as CSV (FILE.rejects.csv)")
     add("--max-concurrency", metavar="N", default="auto", help="calls on the wire at most (auto)")
     add("--max-per-second", metavar="X", type=float, help="calls started in a second at most")
     add("--max-failures", metavar="N", help="stop after more failures than N, or than N%%")
     add("--max-unknown", metavar="N", type=int, default=20, help="stop after more unknown outcomes than N (20)")
-    add("--on-duplicate", choices=("refuse", "skip", "allow"), default="refuse", help="the second of two equal rows")
-    add("--dry-run", action="store_true", help="check everything, print the requests with numbers hidden, send nothing")
-    add("--amended", action="store_true", help="the file was changed since its journal was begun")
     add("--retry-refused", action="store_true", help="send again what the server refused before")
-    add("--allow-past", action="store_true", help="send calls whose calldate has passed; they ring at once")
     add("--url", help="the server (UCONTACT_URL)")
     add("--user", help="the API user (UCONTACT_USER); the password is read from the environment only")
     add("--timezone", metavar="NAME", help="the server's time zone (UCONTACT_TIMEZONE)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one of the three commands."""
+    """Run one of the commands."""
+    return run_command(lambda: asyncio.run(_run(args)))
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """Return the exit code of ``command``; an error it raises is told in a sentence."""
     from ..errors import InvalidRequest, JournalBusy, JournalMismatch, SettingsError, UContactError
 
     try:
-        return asyncio.run(_run(args))
+        return command()
     except (SettingsError, InvalidRequest, JournalBusy, JournalMismatch) as error:
         print(f"ucontact-async: {error}", file=sys.stderr)
         return USAGE
@@ -83,25 +113,40 @@ async def _run(args: argparse.Namespace) -> int:
     from ..batch.report import Rejects
     from ..batch.sources import CsvSource
     from ..errors import Unauthorized
+    from .progress import lines_of
 
     operation = OPERATIONS[f"task-{args.mode}" if args.operation == "task" else args.operation]
+    number = _number(args)
+    args.no_journal = args.no_journal or (number is not None and args.journal is None)
     options = _options(args, operation.name)
-    source = CsvSource(args.file)
+    source = number or CsvSource(args.file)
     planned = plan(source.columns, operation, campaign=args.campaign, mapping=_mapping(args.map))
     say(source.describe())
     if planned.ignored:
         say(f"columns not used: {', '.join(planned.ignored)}")
     async with client_of(args) as uc:
         planned.check(source, uc.rules)
-        rejects = Rejects(_report_path(args), source.columns)
+        rejects = Rejects(_report_path(args, number), source.columns)
         stream = uc.run(source, options(source.digest), planner=planned)
-        report = await follow(stream, source, rejects, _show_request(uc) if args.dry_run else None)
-    print_report(report, rejects)
+        total = 1 if number else lines_of(str(args.file))
+        report = await follow(stream, total, rejects, _show_request(uc) if args.dry_run else None)
+    print_report(report, rejects, repeated=operation.repeatable)
+    for outcome in report.problems if number else ():
+        say(f"ucontact-async: {outcome.detail}")
     if report.succeeded == 0 and any(isinstance(outcome.error, Unauthorized) for outcome in report.problems):
         say("ucontact-async: check UCONTACT_USER and UCONTACT_PASSWORD, or UCONTACT_TOKEN")
         return USAGE
     _next_step(args, report, rejects)
     return exit_code(report)
+
+
+def _number(args: argparse.Namespace) -> OneRow | None:
+    """Return the number that was given in the place of a file."""
+    from ..batch.sources import OneRow
+
+    text = str(args.file)
+    is_number = args.operation == "dnc-add" and not args.file.exists() and set(text) <= set("0123456789*#+-")
+    return OneRow("destination", text) if is_number else None
 
 
 def _options(args: argparse.Namespace, operation: str) -> Any:
@@ -112,25 +157,17 @@ def _options(args: argparse.Namespace, operation: str) -> Any:
         raise SettingsError("--no-journal goes with neither --journal nor --amended nor --retry-refused")
     if operation == "task-now" and args.max_per_second is None:
         raise SettingsError("--mode now rings at once: say how fast with --max-per-second")
-    concurrency = args.max_concurrency
-    if concurrency != "auto":
-        if not concurrency.isdecimal() or int(concurrency) < 1:
-            raise SettingsError(f"--max-concurrency is auto or a whole number from 1, not {concurrency!r}")
-        concurrency = int(concurrency)
-    failures = args.max_failures
+    pace = pace_of(args)
     journal = None if args.no_journal else (args.journal or args.file.with_name(args.file.name + ".journal"))
 
     def with_digest(digest: str) -> BulkOptions:
         return BulkOptions(
+            **pace,
             journal=journal,
-            max_concurrency=concurrency,
-            max_per_second=args.max_per_second,
-            max_failures=int(failures) if failures is not None and failures.isdecimal() else failures,
-            max_unknown=args.max_unknown,
             on_duplicate=args.on_duplicate,
             dry_run=args.dry_run,
             amended=args.amended,
-            retry_refused=args.retry_refused,
+            retry_undone=args.retry_undone,
             allow_past=args.allow_past,
             operation=operation,
             digest=digest,
@@ -138,6 +175,25 @@ def _options(args: argparse.Namespace, operation: str) -> Any:
 
     with_digest("")  # refuses bad options before the file is read
     return with_digest
+
+
+def pace_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of a run that :func:`add_pace` adds."""
+    from ..errors import SettingsError
+
+    concurrency = args.max_concurrency
+    if concurrency != "auto":
+        if not concurrency.isdecimal() or int(concurrency) < 1:
+            raise SettingsError(f"--max-concurrency is auto or a whole number from 1, not {concurrency!r}")
+        concurrency = int(concurrency)
+    failures = args.max_failures
+    return {
+        "max_concurrency": concurrency,
+        "max_per_second": args.max_per_second,
+        "max_failures": int(failures) if failures is not None and failures.isdecimal() else failures,
+        "max_unknown": args.max_unknown,
+        "retry_refused": args.retry_refused,
+    }
 
 
 def _mapping(pairs: list[str]) -> dict[str, str]:
@@ -170,15 +226,20 @@ def client_of(args: argparse.Namespace) -> UContact:
     return UContact(found.pop("url"), **found)
 
 
-def _report_path(args: argparse.Namespace) -> Path:
+def _report_path(args: argparse.Namespace, number: OneRow | None) -> Path | None:
+    if number is not None:  # a file must not be called after it
+        return args.report if args.report is None else Path(args.report)
     return Path(args.report or args.file.with_name(args.file.name + ".rejects.csv"))
 
 
-async def follow(stream: Bulk, source: CsvSource, rejects: Rejects, show: Any = None) -> Report:
-    """Run ``stream`` to its end; SIGINT and SIGTERM stop it cleanly, a second one at once."""
-    from .progress import ProgressLine, lines_of
+async def follow(stream: Bulk, total: int, rejects: Rejects, show: Callable[[Outcome], None] | None = None) -> Report:
+    """Run ``stream`` to its end; SIGINT and SIGTERM stop it cleanly, a second one at once.
 
-    progress = ProgressLine(lines_of(str(source.path)))
+    ``total`` is the last line of the input, ``show`` sees every outcome.
+    """
+    from .progress import ProgressLine
+
+    progress = ProgressLine(total)
 
     def stop() -> None:
         if not stream.stop("interrupted"):
@@ -225,15 +286,19 @@ def _show_request(uc: UContact) -> Any:
     return show
 
 
-def print_report(report: Report, rejects: Rejects) -> None:
-    """Print the counts, why rows did not succeed, and which outcomes are unknown."""
+def print_report(report: Report, rejects: Rejects, *, repeated: bool = False) -> None:
+    """Print the counts, why rows did not succeed, and which outcomes are unknown.
+
+    ``repeated`` says of an operation that the same command sends unknown rows again.
+    """
     print(f"{report.summary()} in {report.seconds:.1f} s")
     for (status, reason), count in sorted(report.reasons.items()):
         print(f"  {count:>7} {status}: {reason}")
     unknown = sorted((o for o in report.problems if o.status == "unknown"), key=lambda outcome: outcome.index)
     if unknown:
         named = ", ".join(outcome.position for outcome in unknown[:_NAMED])
-        print(f"unknown: {named}{' ...' if report.unknown > _NAMED else ''}; these may ring, and are never sent again")
+        what = "the same command sends these again" if repeated else "these may ring, and are never sent again"
+        print(f"unknown: {named}{' ...' if report.unknown > _NAMED else ''}; {what}")
     if rejects.rows:
         print(f"not done: {rejects.path} ({rejects.rows} rows, each with its reason)")
     if report.stopped:
@@ -245,6 +310,8 @@ def _next_step(args: argparse.Namespace, report: Report, rejects: Rejects) -> No
         say("nothing was sent; the same command without --dry-run sends")
     elif report.stopped and not args.no_journal:
         say(f"to resume, run the same command again: {shlex.join(sys.argv)}")
+    elif ("skipped", "undone") in report.reasons:
+        say("what an undo took back is sent again with --retry-undone; let ten minutes pass after the undo")
     elif rejects.rows and not args.no_journal:
         journal = args.journal or args.file.with_name(args.file.name + ".journal")
         say(

@@ -93,7 +93,7 @@ async def _demo(rows: int, seed: int) -> int:
         )
         async with UContact(emulator.url, user="api", password="secret", timezone=_ZONE) as uc:  # noqa: S106
             patient = uc.with_options(timeout=1.0)
-            report = await follow(patient.run(source, options, planner=planner), source, rejects, outcomes.append)
+            report = await follow(patient.run(source, options, planner=planner), rows + 1, rejects, outcomes.append)
         await asyncio.sleep(0.5)  # what the server applies late is in its books by now
         print_report(report, rejects)
         agree = _print_books(outcomes, emulator)

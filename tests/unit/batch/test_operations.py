@@ -1,6 +1,5 @@
 """Rows to requests: the table is walked, cells are read, and errors speak the user's column names."""
 
-import inspect
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -11,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ucontact_async.api import endpoint_of
-from ucontact_async.api.dialers import DialerTask, RemoveContact, Respool, ScheduledCall
+from ucontact_async.api.calls import BlockNumber
+from ucontact_async.api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
 from ucontact_async.batch.columns import COLUMNS
 from ucontact_async.batch.operations import IDENTITY, OPERATIONS, identity_of, plan
 from ucontact_async.batch.sources import CsvSource, Row
+from ucontact_async.endpoint import Safety
 from ucontact_async.errors import InvalidRequest, SettingsError
 from ucontact_async.text import Rules
 
@@ -50,12 +51,58 @@ def test_every_operation_is_whole(operation):
     assert operation.help
     names = {*operation.required, *operation.optional}
     assert names <= COLUMNS.keys()
-    assert {"campaign", "destination"} <= set(operation.required)
-    assert "data" in inspect.signature(operation.build).parameters
+    assert {"campaign", "destination"} <= names
     request = request_of(operation.name, cells_of(operation.name) | {"data.id": "7"})
-    assert type(request) in IDENTITY
-    assert request.data == {"id": "7"}
+    safety = endpoint_of(request).safety
+    assert operation.repeatable == (safety is Safety.REPEATABLE)
+    assert (type(request) in IDENTITY) == (safety is Safety.ONCE)
+    assert operation.pairs == hasattr(request, "data")
+    if operation.pairs:
+        assert request.data == {"id": "7"}
     assert endpoint_of(request).encode(request, RULES)
+
+
+def test_a_row_becomes_a_removal():
+    """Without a range a number is taken off the spool, with one off the schedule; half a range is refused."""
+    cells = cells_of("remove")
+    assert request_of("remove", cells | {"since": "", "until": " "}) == RemoveContact(
+        campaign="Ventas->", destination="090000001"
+    )
+    ranged = cells | {"desde": "2027-03-01 10:00", "until": "2027-03-01 11:00:30"}
+    assert request_of("remove", ranged, mapping={"since": "desde"}) == RemoveSchedule(
+        campaign="Ventas->",
+        destination="090000001",
+        since=datetime(2027, 3, 1, 10),
+        until=datetime(2027, 3, 1, 11, 0, 30),
+    )
+    error = refusal_of("remove", ranged | {"desde": ""}, mapping={"since": "desde"})
+    assert (error.field, "give both" in error.reason) == ("desde", True)
+    assert refusal_of("remove", cells | {"since": "2027-03-01 10:00", "until": ""}).field == "until"
+
+
+def test_a_row_becomes_an_entry_of_the_do_not_call_list():
+    """Without a campaign a number is blocked for all of them; its rule is told under the file's column."""
+    assert request_of("dnc-add", {"destination": "090000001"}) == BlockNumber(phone="090000001", campaign="*")
+    full = {"Telefono": "090000001", "campaign": "Ventas->", "name": "Ana", "job_title": "x", "company": "y"}
+    planned = plan(full, OPERATIONS["dnc-add"], mapping={"destination": "Telefono"})
+    request = planned.request(Row(2, full))
+    assert (request.campaign, request.name, request.job_title, request.company) == ("Ventas->", "Ana", "x", "y")
+    assert planned.column_of("phone") == "Telefono"
+    for campaign in ("*", "Ventas", "Ventas->"):
+        plan({"destination": ""}, OPERATIONS["dnc-add"], campaign=campaign).check([], RULES)
+
+
+def test_a_column_of_pairs_where_there_are_none():
+    """An operation without form data leaves such columns alone instead of failing on them."""
+    planned = plan({"campaign": "", "destination": "", "data.id": ""}, OPERATIONS["remove"])
+    assert planned.ignored == ("data.id",)
+
+
+@pytest.mark.parametrize("outcome", ["unknown", "duplicate"])
+def test_what_may_be_repeated_is_taken_from_a_rejects_file(outcome):
+    """Rows of unknown outcome are held back only where a second time does harm."""
+    assert request_of("remove", cells_of("remove") | {"outcome": outcome})
+    assert refusal_of("schedule", cells_of("schedule") | {"outcome": outcome}).field == "outcome"
 
 
 def test_every_column_is_used():

@@ -1,0 +1,197 @@
+"""What a journal holds, while no run does: its rows for people, settled by them, and the marks of an undo.
+
+Every method blocks. What can be done about a row is not decided here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import msgspec
+
+from ..api import ENDPOINTS
+from ..endpoint import Request
+from ..errors import JournalError
+from ..text import Rules
+from .journal_file import JournalFile, key_of
+
+__all__ = ["JournalRow", "JournalRows", "open_journal"]
+
+_BLOCK = 256
+_RESOLVED = "resolved"
+_SELECT = (
+    "SELECT id, content, occurrence, position, endpoint, request, status, reason, attempts, at, undoing "
+    "FROM rows LEFT JOIN requests USING (id) WHERE id > ? AND {} ORDER BY id LIMIT ?"
+)
+_RULES = Rules()
+
+
+class JournalRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of a journal.
+
+    ``key`` names it, ``position`` is its line in the file, or its place in the input. ``endpoint`` is the path after
+    ``/Integra/resources/`` and ``request`` what was asked of it, with dates as the server's local time; empty and
+    ``None`` in a journal of format 1 whose input has not been read since. ``status`` is one of ``planned, succeeded,
+    failed, unknown, skipped, undone``; ``at`` says when it became that (UTC). ``undoing``: an undo of it was begun and
+    not ended.
+    """
+
+    id: int
+    key: str
+    position: int
+    endpoint: str
+    request: Request[Any] | None
+    status: str
+    reason: str
+    attempts: int
+    at: datetime | None
+    undoing: bool
+
+
+class JournalRows:
+    """The rows of a journal, held as a run holds it: :func:`open_journal` opens it, ``with`` or ``close`` lets go.
+
+    ``server`` and ``operation`` are what it belongs to.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
+        """Use :func:`open_journal`."""
+        self._file = JournalFile(path, None, amended=False, now=now)
+        self.path = self._file.path
+        with self._telling():
+            meta = dict(self._file.db.execute("SELECT name, value FROM meta").fetchall())
+        self.server: str = meta.get("server", "")
+        self.operation: str = meta.get("operation", "")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the journal."""
+        self._file.close()
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows are in which status."""
+        with self._telling():
+            return dict(self._file.db.execute("SELECT status, count(*) FROM rows GROUP BY status").fetchall())
+
+    def unknown(self) -> Iterator[JournalRow]:
+        """Yield the rows of which nobody knows whether they happened."""
+        return self._rows("status = 'unknown'")
+
+    def made(self) -> Iterator[JournalRow]:
+        """Yield the rows that happened or may have: what an undo has to look at."""
+        return self._rows("status IN ('succeeded', 'unknown')")
+
+    def resolve(self, key: str, status: Literal["succeeded", "failed"]) -> None:
+        """Settle an unknown row by what a person found out; raises :class:`JournalError` for any other key.
+
+        The next run of the same input skips a row that ``succeeded``, and sends one that ``failed`` again.
+        """
+        self.resolve_all({key: status})
+
+    def resolve_all(self, answers: Mapping[str, Literal["succeeded", "failed"]]) -> None:
+        """Settle many rows as :meth:`resolve` does, all of them or none."""
+        for status in answers.values():
+            if status not in ("succeeded", "failed"):
+                raise JournalError(f"a row is resolved as succeeded or failed, not as {status!r}")
+        with self._telling():
+            found = {
+                key_of(content, occurrence): id_
+                for id_, content, occurrence in self._file.db.execute(
+                    "SELECT id, content, occurrence FROM rows WHERE status = 'unknown'"
+                )
+            }
+        for key in answers:
+            if key not in found:
+                raise JournalError(f"{self.path} has no unknown row {key!r}; nothing was changed")
+        self._mark(
+            # What surely did not happen needs no undo; of what did, one that was begun must still be ended.
+            "UPDATE rows SET status = ?1, reason = ?2, at = ?3, undoing = undoing AND ?1 = 'succeeded' WHERE id = ?4",
+            [(status, _RESOLVED, self._file.seconds(), found[key]) for key, status in answers.items()],
+        )
+
+    def begin_undo(self, ids: Iterable[int]) -> None:
+        """Mark rows, durably, before anything that takes them back is sent: from now on no run may rely on them."""
+        self._mark("UPDATE rows SET undoing = 1 WHERE id = ?", [(id_,) for id_ in ids])
+
+    def end_undo(self, undone: Iterable[int], untouched: Iterable[int]) -> None:
+        """Mark rows as undone, and take the mark of those back that surely stayed as they were."""
+        self._mark(
+            "UPDATE rows SET status = 'undone', reason = '', undoing = 0, at = ? WHERE id = ?",
+            [(self._file.seconds(), id_) for id_ in undone],
+        )
+        self._mark("UPDATE rows SET undoing = 0 WHERE id = ?", [(id_,) for id_ in untouched])
+
+    def _rows(self, condition: str) -> Iterator[JournalRow]:
+        last = 0
+        while True:
+            with self._telling():
+                found = self._file.db.execute(_SELECT.format(condition), (last, _BLOCK)).fetchall()
+            for values in found:
+                yield self._row(values)
+            if not found:
+                return
+            last = found[-1][0]
+
+    def _row(self, values: tuple[Any, ...]) -> JournalRow:
+        id_, content, occurrence, position, endpoint, request, status, reason, attempts, at, undoing = values
+        return JournalRow(
+            id=id_,
+            key=key_of(content, occurrence),
+            position=position,
+            endpoint=endpoint or "",
+            request=self._request(endpoint, request),
+            status=status,
+            reason=reason,
+            attempts=attempts,
+            at=None if at is None else datetime.fromtimestamp(at, UTC),
+            undoing=bool(undoing),
+        )
+
+    def _request(self, path: str | None, document: str | None) -> Request[Any] | None:
+        endpoint = ENDPOINTS.get(path or "")
+        if endpoint is None or not document:
+            return None
+        try:
+            request: Request[Any] = endpoint.codec.read(document, _RULES)
+        except ValueError:
+            raise JournalError(f"{self.path} holds a request to {path} that cannot be read") from None
+        return request
+
+    def _mark(self, statement: str, values: list[tuple[Any, ...]]) -> None:
+        if not values:
+            return
+        db = self._file.db
+        with self._telling(), db:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany(statement, values)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path} cannot be used as a journal: {error}") from None
+
+
+def open_journal(
+    path: str | os.PathLike[str], *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> JournalRows:
+    """Open the journal of an earlier run, to look at its rows and to settle unknown ones.
+
+    ``with open_journal("run.journal") as journal: for row in journal.unknown(): journal.resolve(row.key, "failed")``
+
+    It is locked as by a run: :class:`JournalBusy` while a run holds it, :class:`JournalError` if there is none at
+    ``path`` or it cannot be read. Rows that a dead run left as sent become unknown.
+    """
+    return JournalRows(Path(path), now)

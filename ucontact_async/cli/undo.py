@@ -1,0 +1,120 @@
+"""``undo``: what a journal knows to have been made, or may have been, is removed again; the same command resumes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import shlex
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .bulk import UNKNOWN, USAGE, add_pace, client_of, exit_code, follow, pace_of, print_report, run_command, say
+
+if TYPE_CHECKING:
+    from ..batch.journal_rows import JournalRows
+    from ..batch.undo import Undo
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register ``undo`` and its arguments."""
+    parser = commands.add_parser("undo", help="take back what the journal of a run knows to have been made")
+    add = parser.add_argument
+    add("undone", metavar="JOURNAL", type=Path, help="the journal of the run, such as contacts.csv.journal")
+    add("--journal", metavar="PATH", type=Path, help="the journal of the undo itself (JOURNAL.undo)")
+    add("--dry-run", action="store_true", help="print what would be removed, by counts; send nothing")
+    add("--allow-past", action="store_true", help="also remove calls whose calldate has passed: they may have rung")
+    add("--tasks", action="store_true", help="also try the removals on dialer tasks; the vendor does not say they work")
+    add(
+        "--quarantine",
+        metavar="SECONDS",
+        type=float,
+        default=600.0,
+        help="how late a call with an unknown outcome may still arrive; until then it stays unknown (%(default)g)",
+    )
+    add_pace(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Take the journal's calls back; the exit codes are those of a run of a file."""
+    return run_command(lambda: asyncio.run(_run(args)))
+
+
+async def _run(args: argparse.Namespace) -> int:
+    from ..batch.journal_rows import open_journal
+    from ..errors import JournalError
+
+    _check(args)
+    try:
+        rows = open_journal(args.undone)
+    except JournalError as error:
+        say(f"ucontact-async: {error}")
+        return USAGE
+    with rows:
+        return await _undo(args, rows)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from ..errors import SettingsError
+
+    if not (math.isfinite(args.quarantine) and args.quarantine >= 0):
+        raise SettingsError(f"--quarantine is a number of seconds from 0, not {args.quarantine}")
+
+
+async def _undo(args: argparse.Namespace, rows: JournalRows) -> int:
+    from ..batch.options import BulkOptions
+    from ..batch.report import Rejects
+    from ..batch.undo import Undo
+    from ..errors import JournalMismatch
+    from ..settings import read_environment
+
+    if args.url is None and "url" not in read_environment():
+        args.url = rows.server
+    options = BulkOptions(
+        **pace_of(args),
+        journal=args.journal or Path(f"{args.undone}.undo"),
+        dry_run=args.dry_run,
+        on_duplicate="allow",
+        repeat=True,
+        operation="undo",
+    )
+    async with client_of(args) as uc:
+        if uc.settings.url != rows.server:
+            raise JournalMismatch(f"{rows.path} belongs to the server {rows.server}, not to {uc.settings.url}")
+        undo = Undo(
+            rows,
+            uc.rules,
+            allow_past=args.allow_past,
+            tasks=args.tasks,
+            quarantine=timedelta(seconds=args.quarantine),
+            dry_run=args.dry_run,
+        )
+        rejects = Rejects(Path(args.report or f"{args.undone}.undo.rejects.csv"), undo.columns)
+        try:
+            stream = uc.run(undo, options, planner=undo)
+            report = await follow(stream, sum(rows.counts().values()) + 1, rejects, undo.note)
+        finally:
+            undo.flush()
+    print_report(report, rejects, repeated=True)
+    _print_undo(undo, args)
+    if report.stopped and not args.dry_run:
+        say(f"to resume, run the same command again: {shlex.join(sys.argv)}")
+    code = exit_code(report)
+    return UNKNOWN if undo.waiting and code < UNKNOWN else code
+
+
+def _print_undo(undo: Undo, args: argparse.Namespace) -> None:
+    for endpoint, count in sorted(undo.counts.items()):
+        print(f"  {count:>7} {'to be removed' if args.dry_run else 'removals'}: {endpoint}")
+    if undo.waiting:
+        print(
+            f"still unknown: {undo.waiting} calls whose answer was lost less than {args.quarantine:g} s ago were "
+            "removed, but may only arrive now; run the same command again after that"
+        )
+    if args.dry_run:
+        say("nothing was sent; the same command without --dry-run removes")
