@@ -16,7 +16,9 @@ from ucontact_async import (
     SettingsError,
     Status,
     UContact,
+    open_journal,
 )
+from ucontact_async.api.session import GetUserToken
 from ucontact_async.batch.options import BulkOptions
 from ucontact_async.limiter import Limiter
 
@@ -485,3 +487,27 @@ async def test_stopping_makes_nothing_unknown(emulator, tmp_path):
         assert states(journal)["sent"] == 0
         assert states(journal)["succeeded"] == counts["succeeded"] == len(emulator.ledger.of(SCHEDULE))
         assert set(applied(emulator).values()) <= {1}
+
+
+async def test_what_was_taken_back_is_sent_again_only_when_asked(emulator, journal):
+    """A row that an undo took back is skipped as undone, unless retry_undone is said; one half undone is unknown."""
+    async with client_of(emulator) as uc:
+        await uc.bulk(calls(3), journal=journal)
+        with open_journal(journal) as rows:
+            first, second, _ = (row.id for row in rows.made())
+            rows.begin_undo([first, second])
+            rows.end_undo([first], [])
+        expected = {("skipped", "undone"): 1, ("unknown", "undoing"): 1, ("skipped", "done before"): 1}
+        report = await uc.bulk(calls(3), journal=journal)
+        assert (report.reasons, report.complete) == (expected, False)
+        report = await uc.bulk(calls(3), journal=journal, retry_undone=True)
+        assert (report.succeeded, report.unknown) == (1, 1)
+    assert applied(emulator) == {"090000000": 2, "090000001": 1, "090000002": 1}
+
+
+async def test_a_login_leaves_no_password_in_the_journal(emulator, journal):
+    """What a journal keeps of its rows holds no secret: of a request that needs no token nothing is kept."""
+    async with client_of(emulator) as uc:
+        await uc.bulk([GetUserToken(user="api", password="secret"), call(1)], journal=journal)
+    kept = b"".join(found.read_bytes() for found in journal.parent.iterdir())
+    assert (b"secret" in kept, b"090000001" in kept) == (False, True)

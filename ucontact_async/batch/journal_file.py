@@ -181,7 +181,7 @@ class JournalFile:
             _refuse_foreign(known, header, self.path, amended=amended)
         elif header is None:
             raise JournalError(f"{self.path} is no journal yet")
-        run = int(known.get("run", 0)) + (header is not None)
+        run = int(known.get("run", 0)) + 1
         # All or nothing: a run killed here must leave a file that the next one can use.
         db.execute("BEGIN IMMEDIATE")
         for statement in () if known else _SCHEMA:
