@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / ROOT
 
 FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
     "errors java_dates settings text",
-    "endpoint wire api",
+    "endpoint wire api contract",
     "pool lane downloads tokens token_store retry limiter serving",
     "caller",
     "batch recordings",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .batch.report import Report
     from .caller import Abandoned
     from .client import UContact
+    from .contract import openapi_document, postman_collection
     from .endpoint import Request, Safety
     from .errors import (
         BulkError,
@@ -117,6 +118,8 @@ _HOMES = {
     "UnreadableReply": "errors",
     "Watch": "api.watch",
     "open_journal": "batch.journal_rows",
+    "openapi_document": "contract",
+    "postman_collection": "contract",
 }
 
 __all__ = [
@@ -180,6 +183,8 @@ __all__ = [
     "Watch",
     "__version__",
     "open_journal",
+    "openapi_document",
+    "postman_collection",
 ]
 
 

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from . import bulk, demo, emulator, recordings, status, undo, unknown
+from . import bulk, contract, demo, emulator, recordings, status, undo, unknown
 
 __all__ = ["main"]
 
@@ -52,4 +52,5 @@ def _parser() -> argparse.ArgumentParser:
     status.add_parser(commands)
     recordings.add_parser(commands)
     emulator.add_parser(commands)
+    contract.add_parser(commands)
     return parser
