@@ -62,6 +62,17 @@ def test_every_endpoint_has_a_witness():
     assert set(WITNESSES) == set(ENDPOINTS)
 
 
+@EVERY
+def test_every_witness_is_whole(path):
+    """Each has a request body, an answer that is a success and one that is a refusal; two answers have no refusal."""
+    witness = WITNESSES[path]
+    meanings = [meaning for _, meaning in witness.meanings]
+    assert witness.bodies
+    assert any(not isinstance(meaning, type) for meaning in meanings)
+    refused = {body for body, meaning in witness.meanings if meaning in (Rejected, Unauthorized)}
+    assert (b"0" in refused) is (path not in {"auth/EndSession", "Cdr/getrecords"})
+
+
 def test_every_endpoint_has_a_handler():
     """The emulator serves the whole contract."""
     assert set(Emulator().state.handlers) == set(ENDPOINTS)

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from status_answers import STATUS, STATUS_SAYS, SUMMARY, SUMMARY_SAYS
+
 from ucontact_async.api.calls import AgentCall, AgentCallWithData, BlockNumber, CallWorkflow, Disposition, HangUp
 from ucontact_async.api.campaigns import GetCampaignStatus, GetQueueSummary
 from ucontact_async.api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
-from ucontact_async.api.recordings import ConvertRecording, FindRecordings, TagRecording
+from ucontact_async.api.recordings import ConvertRecording, FindRecordings, Recording, TagRecording
 from ucontact_async.api.session import EndSession, GetUserToken, UserLogin
 from ucontact_async.emulator import CallRecord, ContactCentre
-from ucontact_async.errors import Rejected, UnreadableReply
+from ucontact_async.errors import Rejected, Unauthorized, UnreadableReply
 
 TOKEN = "YXBpOjEyM2U0NTY3LWU4OWItNDJkMy1hNDU2LTQyNjYxNDE3NDAwMA=="
 
@@ -18,6 +20,30 @@ TOKEN = "YXBpOjEyM2U0NTY3LWU4OWItNDJkMy1hNDU2LTQyNjYxNDE3NDAwMA=="
 def local(*parts):
     """Return a time as the server's clock shows it: without a zone."""
     return datetime(*parts, tzinfo=UTC).replace(tzinfo=None)
+
+
+DONE_OR_REFUSED = ((b"1", None), (b"1\n", None), (b"0", Rejected), (b"", UnreadableReply), (b"OK", UnreadableReply))
+RECORDS = (
+    rb'[{"id":81,"calldate":"2027-05-05 10:00:00.0","clid":"","src":"1001","dst":"098344484","channel":"SIP/1001-1",'
+    rb'"duration":95,"billsec":81,"disposition":"ANSWERED","accountcode":"Ana","uniqueid":"1.1",'
+    rb'"guid":"5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10","campaign":"Ventas-\u003e","direction":"out","rating":5}]'
+)
+RECORDS_SAY = (
+    Recording(
+        guid="5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10",
+        calldate=local(2027, 5, 5, 10),
+        source="1001",
+        destination="098344484",
+        campaign="Ventas->",
+        agent="Ana",
+        duration=95,
+        billed=81,
+        rating=5,
+        disposition="ANSWERED",
+        direction="out",
+        extra={"id": 81, "clid": "", "channel": "SIP/1001-1", "uniqueid": "1.1"},
+    ),
+)
 
 
 class Witness(NamedTuple):
@@ -42,12 +68,17 @@ WITNESSES = {
         {"user": "api", "password": "secret"},
         GetUserToken(user="api", password="secret"),
         None,
+        meanings=((b'"YXBpOjEyM2U0NTY3LWU4OWItNDJkMy1hNDU2LTQyNjYxNDE3NDAwMA=="', TOKEN), (b"0", Unauthorized)),
     ),
     "auth/UserLogin": Witness(
         (b"user=api&password=secret", b"user=%61pi&password=secre%74"),
         {"user": "api", "password": "secret"},
         UserLogin(user="api", password="secret"),
         None,
+        meanings=(
+            (rb'[{"id":1},{"id":2},"YXBpOjEyM2U0NTY3LWU4OWItNDJkMy1hNDU2LTQyNjYxNDE3NDAwMA\u003d\u003d"]', TOKEN),
+            (b"0", Unauthorized),
+        ),
     ),
     "auth/EndSession": Witness(
         (
@@ -56,6 +87,8 @@ WITNESSES = {
         ),
         {"user": "api", "token": TOKEN},
         EndSession(user="api", token=TOKEN),
+        # What it answers is not documented (1.5), so nothing is made of it.
+        meanings=((b"1", None), (b"0", None), (b"", None)),
     ),
     "Dialers/Respool": Witness(
         (
@@ -96,6 +129,7 @@ WITNESSES = {
             alternatives=("099123456", "24001234"),
         ),
         argument="callspool",
+        meanings=DONE_OR_REFUSED,
     ),
     "Dialers/ScheduleDialerCall": Witness(
         (
@@ -120,6 +154,7 @@ WITNESSES = {
         },
         ScheduledCall(campaign="Ventas->", destination="098344484", calldate=local(2027, 5, 5, 10), data={"id": "7"}),
         argument="callschedule",
+        meanings=DONE_OR_REFUSED,
     ),
     "Dialers/DialerTask": Witness(
         (
@@ -146,11 +181,13 @@ WITNESSES = {
         },
         DialerTask.urgent(campaign="Ventas<-", destination="098344484"),
         argument="call",
+        meanings=DONE_OR_REFUSED,
     ),
     "Dialers/RemoveContact": Witness(
         (b"campaign=Ventas-%3E&number=098344484", b"campaign=Ventas->&number=098344484"),
         {"campaign": "Ventas->", "number": "098344484"},
         RemoveContact(campaign="Ventas->", destination="098344484"),
+        meanings=DONE_OR_REFUSED,
     ),
     "Dialers/RemoveScheduleDialerCall": Witness(
         (
@@ -169,6 +206,7 @@ WITNESSES = {
             since=local(2027, 5, 5, 10),
             until=local(2027, 5, 5, 18),
         ),
+        meanings=DONE_OR_REFUSED,
     ),
     "Agents/AgentCall": Witness(
         (
@@ -320,13 +358,16 @@ WITNESSES = {
         argument="black",
         meanings=((b"1", None), (b"0", Rejected)),
     ),
-    # Their answers depend on the moment: status_answers.py.
-    "Supervisor/queuesummary": Witness((b"",), {}, GetQueueSummary(), None),
+    # Their answers depend on the moment; more of them: test_status_answers.py.
+    "Supervisor/queuesummary": Witness(
+        (b"",), {}, GetQueueSummary(), None, meanings=((SUMMARY, SUMMARY_SAYS), (b"0", Rejected))
+    ),
     "Supervisor/campaignstatus": Witness(
         (b"queue=Power%3C-", b"queue=Power<-", b"queue=%50ower%3c-"),
         {"queue": "Power<-"},
         GetCampaignStatus(queue="Power<-"),
         None,
+        meanings=((STATUS, STATUS_SAYS), (b"{}", {}), (b"0", Rejected)),
     ),
     "Cdr/getrecords": Witness(
         (
@@ -375,6 +416,15 @@ WITNESSES = {
         b"[]",
         argument="filter",
         beside=frozenset({"lastrow", "searchLimit", "Random"}),
+        # The columns of 3.2; nothing found may be an empty list or 0, and so 0 is no refusal here.
+        meanings=(
+            (RECORDS, RECORDS_SAY),
+            (b"[]", ()),
+            (b"0", ()),
+            (b"1", UnreadableReply),
+            (b"OK", UnreadableReply),
+            (b"", UnreadableReply),
+        ),
     ),
     "Supervisor/convert": Witness(
         (
@@ -383,6 +433,7 @@ WITNESSES = {
         ),
         {"guid": "123e4567-e89b-42d3-a456-426614174000", "folder": "20270505"},
         ConvertRecording(guid="123e4567-e89b-42d3-a456-426614174000", folder="20270505"),
+        meanings=DONE_OR_REFUSED,
     ),
     "Agents/TagRecord": Witness(
         (
@@ -392,6 +443,7 @@ WITNESSES = {
         {"phone": "098344484", "guid": "123e4567-e89b-42d3-a456-426614174000", "data": "buena venta: sí"},
         TagRecording(phone="098344484", guid="123e4567-e89b-42d3-a456-426614174000", data="buena venta: sí"),
         b"",
+        meanings=((b"", None), (b"\n", None), (b"0", Rejected), (b"1", UnreadableReply), (b"OK", UnreadableReply)),
     ),
 }
 

@@ -121,6 +121,15 @@ def test_the_examples_are_sound_requests(path):
         assert typed(path, endpoint.encode(request, RULES).decode()) == typed(path, encode_form(written).decode())
 
 
+def test_nothing_of_our_own_papers_is_published():
+    """No reference to a file, role of our docstrings or Python name of a field stands in what others read."""
+    text = json.dumps([OPENAPI, POSTMAN])
+    for ours in ("protocol.md", "reliability.md", "design.md", "``", ":class:", ":meth:", "`since`", "`until`", "None"):
+        assert ours not in text
+    for operation in OPENAPI["paths"].values():
+        assert re.fullmatch(r"[A-Z][^\"]{8,100}[^.:]", operation["post"]["summary"])
+
+
 def test_every_word_is_used():
     """A word that no field has, or a use of an endpoint that is none, is a misspelt one."""
     names = {

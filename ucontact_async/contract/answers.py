@@ -18,6 +18,7 @@ from ..wire import Done, Guid, Ok, Reply
 
 __all__ = ["Shape", "shape_of"]
 
+_REFUSED = "refused, nothing was done"
 _GUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _TEXT, _JSON = "text/plain", "application/json"
 _READ_TEXT = "const said = pm.response.text().trim();"
@@ -25,19 +26,19 @@ _READ_JSON = "const said = JSON.parse(pm.response.text());"
 
 
 class Shape(NamedTuple):
-    """A reply on the wire: its meaning, media type, type, an example, the refusal ``0`` if it has one, its check."""
+    """A reply on the wire: meaning, media type, type, an example, what ``0`` means (empty: unknown), its check."""
 
     meaning: str
     media: str
     type: Any
     example: Any
-    refuses: bool
+    zero: str
     check: tuple[str, ...]
 
 
 def _equals(body: str, meaning: str) -> Shape:
     check = _READ_TEXT, f'pm.test("answers {body}", () => pm.expect(said).to.eql("{body}"));'
-    return Shape(meaning, _TEXT, Literal[body], body, refuses=True, check=check)
+    return Shape(meaning, _TEXT, Literal[body], body, zero=_REFUSED, check=check)
 
 
 class QueueElement(msgspec.Struct):
@@ -155,7 +156,7 @@ _SHAPES: Mapping[type[Reply[Any]], Shape] = {
         _TEXT,
         Annotated[str, Meta(pattern=f"^{_GUID}$")],
         "5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10",
-        refuses=True,
+        zero=_REFUSED,
         check=(
             _READ_TEXT,
             f'pm.test("answers a GUID", () => pm.expect(said).to.match(/^{_GUID}$/));',
@@ -167,7 +168,7 @@ _SHAPES: Mapping[type[Reply[Any]], Shape] = {
         _TEXT,
         Literal[""],
         "",
-        refuses=True,
+        zero=_REFUSED,
         check=('pm.test("answers nothing", () => pm.expect(pm.response.text().trim()).to.eql(""));',),
     ),
     LoginReply: Shape(
@@ -176,16 +177,16 @@ _SHAPES: Mapping[type[Reply[Any]], Shape] = {
         _JSON,
         str | list[Any] | dict[str, Any],
         "YXBpOjEyM2U0NTY3LWU4OWItNDJkMy1hNDU2LTQyNjYxNDE3NDAwMA==",
-        refuses=True,
+        zero=_REFUSED,
         check=_LOGIN,
     ),
-    Anything: Shape("The body is not documented; `1` was seen.", _TEXT, str, "1", refuses=False, check=()),
+    Anything: Shape("The body is not documented; `1` was seen.", _TEXT, str, "1", zero="", check=()),
     Found: Shape(
-        "The calls of this page; `[]` (and `0`) for none. The keys are not documented but for two.",
+        "The calls of this page; `[]` for none. The keys are not documented but for two.",
         _JSON,
         list[RecordingRow],
         _RECORDS,
-        refuses=False,
+        zero="none, or refused: the page does not say",
         check=(
             _READ_JSON,
             'pm.test("answers a list of calls", () => pm.expect(said === 0 ? [] : said).to.be.an("array"));',
@@ -196,7 +197,7 @@ _SHAPES: Mapping[type[Reply[Any]], Shape] = {
         _JSON,
         list[QueueElement],
         _SUMMARY,
-        refuses=True,
+        zero=_REFUSED,
         check=(
             _READ_JSON,
             'pm.test("answers queues and an end", () => {',
@@ -211,7 +212,7 @@ _SHAPES: Mapping[type[Reply[Any]], Shape] = {
         _JSON,
         dict[str, CampaignObject],
         _STATUS,
-        refuses=True,
+        zero=_REFUSED,
         check=(
             _READ_JSON,
             'pm.test("answers campaigns by name", () => {',

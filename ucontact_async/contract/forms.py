@@ -40,7 +40,7 @@ _KINDS: Mapping[text.TextFormat[Any], Any] = {
     text.CAMPAIGN: Annotated[str, _like(_CAMPAIGN)],
     text.OPTIONAL_CAMPAIGN: Annotated[str, _like(f"({_CAMPAIGN})?")],
     text.TIMESTAMP: Annotated[str, _like(_MOMENT)],
-    text.OPTIONAL_TIMESTAMP: Annotated[str, _like(_MOMENT)] | None,
+    text.OPTIONAL_TIMESTAMP: Annotated[Annotated[str, _like(_MOMENT)] | None, Meta()],
     text.JSON_OBJECT: Annotated[str, Meta(extra_json_schema={"contentMediaType": "application/json"})],
 }
 # A form has no null.
@@ -99,7 +99,8 @@ def example_of(
     endpoint: Endpoint[..., Any], variant: Mapping[str, Any], show: Callable[[Word], Any] = lambda word: word.example
 ) -> dict[str, Any]:
     """Return a whole form with made-up values, its JSON argument as an object; ``show`` chooses each value."""
-    filled = {part.name: variant.get(part.name, show(part.word)) for part in parts_of(endpoint)}
+    chosen = {part.name: variant.get(part.name, part.word) for part in parts_of(endpoint)}
+    filled = {name: show(value) if isinstance(value, Word) else value for name, value in chosen.items()}
     argument = endpoint.codec.argument
     if argument is None:
         return filled

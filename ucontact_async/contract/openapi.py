@@ -107,10 +107,10 @@ def _responses(endpoint: Endpoint[..., Any], components: dict[str, Any]) -> dict
     refusal: Any = 0 if shape.media == "application/json" else "0"
     examples = {"success": {"summary": "done", "value": shape.example}}
     meaning = shape.meaning
-    if shape.refuses:
-        schema = {"anyOf": [schema, {"const": refusal, "description": "Refused; nothing was done."}]}
-        examples["refusal"] = {"summary": "refused", "value": refusal}
-        meaning += " `0`: refused, nothing was done."
+    if shape.zero:
+        schema = {"anyOf": [schema, {"const": refusal, "description": shape.zero}]}
+        examples["refusal"] = {"summary": shape.zero, "value": refusal}
+        meaning += f" `0`: {shape.zero}."
     answer = {"description": meaning, "content": {shape.media: {"schema": schema, "examples": examples}}}
     responses = {str(status): answer for status in endpoint.reply.statuses if status != 204}
     if 204 in endpoint.reply.statuses:

@@ -90,7 +90,7 @@ def _items(endpoint: Endpoint[..., Any]) -> Iterable[dict[str, Any]]:
     body = shape.example if isinstance(shape.example, str) and media == "text/plain" else _json(shape.example)
     for use, variant in variants_of(endpoint).items():
         request = _request(endpoint, variant)
-        answers = [("Success", body), *([("Refusal", "0")] if shape.refuses else [])]
+        answers = [("Success", body), *([("Refusal", "0")] if shape.zero else [])]
         yield {
             "name": f"{endpoint.path}: {use}" if use else endpoint.path,
             "event": _events(endpoint),
@@ -157,9 +157,8 @@ def _events(endpoint: Endpoint[..., Any]) -> list[dict[str, Any]]:
 
 
 def _description(endpoint: Endpoint[..., Any]) -> str:
-    lines = [about(endpoint), f"Answer: {shape_of(endpoint.reply).meaning}"]
-    if shape_of(endpoint.reply).refuses:
-        lines[-1] += " `0`: refused, nothing was done."
+    shape = shape_of(endpoint.reply)
+    lines = [about(endpoint), f"Answer: {shape.meaning}" + (f" `0`: {shape.zero}." if shape.zero else "")]
     if inside := arguments_of(endpoint):
         lines.append(f"The keys of `{endpoint.codec.argument}`, all of them sent:")
         lines.append(_table(inside))

@@ -15,7 +15,7 @@ import msgspec
 from ..api import GROUPS
 from ..endpoint import Endpoint, Safety
 from ..wire import fields_of
-from .vocabulary import VARIANTS
+from .vocabulary import VARIANTS, Word
 
 __all__ = ["ABOUT", "PLACEHOLDER", "VERSION", "about", "coroutine_of", "section_of", "summary_of"]
 
@@ -78,8 +78,10 @@ def _uses(variants: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the documented uses of an endpoint as a table: what the fields hold that make the difference."""
     names = list(dict.fromkeys(name for variant in variants.values() for name in variant))
     lines = [["use", *(f"`{name}`" for name in names)], ["---"] * (len(names) + 1)]
-    lines += [
-        [use, *(f"`{msgspec.json.encode(variant[name]).decode()}`" for name in names)]
-        for use, variant in variants.items()
-    ]
+    lines += [[use, *(_said(variant[name]) for name in names)] for use, variant in variants.items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _said(value: Any) -> str:
+    plain = value.example if isinstance(value, Word) else value
+    return f"`{msgspec.json.encode(plain).decode()}`"

@@ -100,13 +100,13 @@ WORDS: Mapping[str, Word] = {
 
 _TASK: Mapping[str, Any] = {"calldate": None, "agent": "", "bulk": False, "automatic": False}
 
-# The uses that the page shows of one endpoint, by their names; what each has other than the words above.
+# The uses that the page shows of one endpoint, by their names: what each has other than above, a value or a word.
 VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "Dialers/DialerTask": {
         "insert with priority 1": {**_TASK, "automatic": True},
         "call now (click-to-call)": _TASK,
         "call at a date and time": {**_TASK, "calldate": "2099-05-05 10:00:00", "bulk": True},
-        "insert for an agent": {**_TASK, "agent": "Ana", "bulk": True, "automatic": True},
-        "insert for an extension": {**_TASK, "agent": "1001", "bulk": True, "automatic": True},
+        "insert for an agent": {**_TASK, "agent": WORDS["agent"], "bulk": True, "automatic": True},
+        "insert for an extension": {**_TASK, "agent": WORDS["phone"], "bulk": True, "automatic": True},
     }
 }
