@@ -34,7 +34,7 @@ def emulator():
 
 
 def run(newman, url, folder):
-    """Print the collection by the command line, run it, and return newman's report and the emulator's ledger."""
+    """Print the collection by the command line, run it; return newman's report, the emulator's ledger and its state."""
     collection, report = folder / "collection.json", folder / "report.json"
     with collection.open("w") as file:
         subprocess.run([*COMMAND, "contract", "--format", "postman", "--url", url], stdout=file, check=True, timeout=60)
@@ -43,8 +43,11 @@ def run(newman, url, folder):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{done.stdout}{done.stderr}newman ended with {done.returncode}")
-    with urlopen(f"{url}/_emulator/ledger", timeout=10) as answer:
-        return json.loads(report.read_bytes())["run"], json.load(answer)
+    with (
+        urlopen(f"{url}/_emulator/ledger", timeout=10) as ledger,
+        urlopen(f"{url}/_emulator/state", timeout=10) as state,
+    ):
+        return json.loads(report.read_bytes())["run"], json.load(ledger), json.load(state)
 
 
 def published(guid):
@@ -64,16 +67,17 @@ def main():
     newman = sys.argv[1]
     with tempfile.TemporaryDirectory() as folder:
         with emulator() as url:
-            report, ledger = run(newman, url, Path(folder))
+            report, ledger, state = run(newman, url, Path(folder))
         with emulator() as url:  # an address that leads here and does not look like it
-            _, guarded = run(newman, url.replace("127.0.0.1", "0.0.0.0"), Path(folder))
+            _, guarded, _ = run(newman, url.replace("127.0.0.1", "0.0.0.0"), Path(folder))
     stats = report["stats"]
     called = {execution["item"]["name"].partition(":")[0] for execution in report["executions"]}
     assert called == set(ENDPOINTS), called ^ set(ENDPOINTS)
     assert stats["assertions"]["total"] > len(ENDPOINTS)
     assert not report["failures"]
-    guid = next(entry["fields"]["guid"] for entry in ledger if entry["endpoint"] == "api/DispositionCall")
-    assert [(entry["endpoint"], entry["fields"]) for entry in ledger] == published(guid)
+    # What is said of a call is said of the one that was made last: its GUID went from an answer into a variable.
+    assert [(entry["endpoint"], entry["fields"]) for entry in ledger] == published(state["cdr"][-1]["guid"])
+    assert state["sessions"] == 0
     assert guarded
     assert not [entry for entry in guarded if ENDPOINTS[entry["endpoint"]].safety is Safety.ONCE]
     print(f"{stats['requests']['total']} requests, {stats['assertions']['total']} assertions, none failed;", end=" ")

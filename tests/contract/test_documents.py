@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import pytest
+from status_answers import STATUS_TYPES, SUMMARY_KEYS
 
 from ucontact_async.contract import openapi_document
 from ucontact_async.emulator import CallRecord
@@ -74,6 +75,24 @@ async def test_a_refusal_is_in_the_document(emulator, path):
     assert not judge.is_valid(wrong)
     assert content["examples"]["refusal"]["value"] == refusal
     assert judge.is_valid(content["examples"]["success"]["value"])
+
+
+def test_the_answers_of_the_live_endpoints_have_the_keys_of_the_page():
+    """Key by key and type by type, queues and campaigns are published as the page prints them."""
+    document = openapi_document()
+    named = document["components"]["schemas"]
+    shapes = {
+        path: document["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["schema"]["anyOf"][0]
+        for path in ("/Supervisor/queuesummary", "/Supervisor/campaignstatus")
+    }
+    assert shapes["/Supervisor/queuesummary"]["items"] == {"$ref": "#/components/schemas/QueueElement"}
+    assert shapes["/Supervisor/campaignstatus"]["additionalProperties"] == {
+        "$ref": "#/components/schemas/CampaignObject"
+    }
+    assert set(named["QueueElement"]["properties"]) == SUMMARY_KEYS
+    types = {str: "string", int: "integer"}
+    campaign = {name: schema["type"] for name, schema in named["CampaignObject"]["properties"].items()}
+    assert campaign == {name: types[type_] for name, type_ in STATUS_TYPES.items()}
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if not path.startswith("/auth/")])
