@@ -159,14 +159,15 @@ def test_a_collection_holds_no_secret_and_every_variable_it_uses():
     assert {values.pop(name) for name in ("user", "password", "token")} == {""}
     assert all(values.values())
     used = set(re.findall(r"\{\{(\w+)\}\}", json.dumps(POSTMAN)))
-    assert used == {*values, "user", "password", "token"} - {"ring"}
+    assert used == {*values, "user", "password", "token"} - {"allowChanges"}
 
 
-def test_what_may_ring_is_guarded():
-    """Before every request of safety once, and before no other, stands the question whether telephones may ring."""
+def test_what_changes_something_is_guarded():
+    """Before every request but reads, login and logout stands the question whether this server may be changed."""
     for item in ITEMS:
+        endpoint = ENDPOINTS[item["name"].partition(":")[0]]
         guarded = any(event["listen"] == "prerequest" for event in item["event"])
-        assert guarded is (ENDPOINTS[item["name"].partition(":")[0]].safety is Safety.ONCE)
+        assert guarded is (endpoint.authenticated and endpoint.safety is not Safety.READ)
 
 
 def test_every_request_of_a_collection_asserts_its_answer():

@@ -31,12 +31,12 @@ _HOW = """
 2. Choose a `campaign`, `agent`, `phone` and `destination` of your own: the values here are made up.
 3. Run the collection as a whole, or a request after `auth/getUserToken`.
 
-Requests of safety `once` may ring a telephone. They are sent to a test server on this machine; anywhere else they are \
-skipped until the variable `ring` is `yes`."""
+Most requests change something, and some ring a telephone. Those are sent to a test server on this machine; anywhere \
+else they are skipped until the variable `allowChanges` is `yes`."""
 _GUARD = (
     "const here = /^https?:\\/\\/(localhost|127\\.[0-9.]+|\\[::1\\])(:[0-9]+)?(\\/|$)/;",
-    'if (pm.variables.get("ring") !== "yes" && !here.test(pm.variables.get("baseUrl"))) {',
-    '  console.log("skipped: it may ring a telephone; set the variable ring to yes");',
+    'if (pm.variables.get("allowChanges") !== "yes" && !here.test(pm.variables.get("baseUrl"))) {',
+    '  console.log("skipped: it changes something; set the variable allowChanges to yes");',
     "  pm.execution.skipRequest();",
     "}",
 )
@@ -67,7 +67,7 @@ def postman_collection(url: str = PLACEHOLDER) -> dict[str, Any]:
 def _variables(url: str) -> list[dict[str, Any]]:
     words = (part.word for endpoint in ENDPOINTS.values() for part in parts_of(endpoint))
     values = {word.variable: "" if word.variable in _SECRET else word.example for word in words if word.variable}
-    values = {"baseUrl": origin_of(url), **values, "ring": "no"}
+    values = {"baseUrl": origin_of(url), **values, "allowChanges": "no"}
     return [{"key": name, "value": value, "type": "string"} for name, value in values.items()]
 
 
@@ -148,7 +148,8 @@ def _events(endpoint: Endpoint[..., Any]) -> list[dict[str, Any]]:
         f'pm.test("HTTP {statuses}", () => pm.expect(pm.response.code).to.be.oneOf([{statuses}]));',
         *shape_of(endpoint.reply).check,
     ]
-    scripts = {"prerequest": _GUARD if endpoint.safety is Safety.ONCE else (), "test": check}
+    changes = endpoint.authenticated and endpoint.safety is not Safety.READ
+    scripts = {"prerequest": _GUARD if changes else (), "test": check}
     return [
         {"listen": listen, "script": {"type": "text/javascript", "exec": list(lines)}}
         for listen, lines in scripts.items()
