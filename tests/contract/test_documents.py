@@ -4,6 +4,7 @@ import json
 from urllib.parse import urlencode
 
 import aiohttp
+import jsonschema
 import pytest
 from status_answers import STATUS_TYPES, SUMMARY_KEYS
 
@@ -47,7 +48,6 @@ def flat(form):
 @pytest.mark.parametrize("path", PATHS)
 async def test_an_example_gets_an_answer_of_the_document(emulator, path):
     """Sent by a client that is not ours, each example is accepted, answered as published, and done as written."""
-    jsonschema = pytest.importorskip("jsonschema", reason="not installed: python -m pip install openapi-spec-validator")
     document = openapi_document(emulator.url)
     token = emulator.state.sessions.open("api")
     emulator.state.switchboard.begin(CallRecord(campaign="Ventas->", destination="099123456", phone="1001"))
@@ -66,7 +66,6 @@ async def test_an_example_gets_an_answer_of_the_document(emulator, path):
 @pytest.mark.parametrize("path", [path for path in PATHS if path != "/auth/EndSession"])
 async def test_a_refusal_is_in_the_document(emulator, path):
     """The answer 0 is published, and what is neither success nor refusal does not keep the schema."""
-    jsonschema = pytest.importorskip("jsonschema", reason="not installed: python -m pip install openapi-spec-validator")
     document = openapi_document(emulator.url)
     ((media, content),) = document["paths"][path]["post"]["responses"]["200"]["content"].items()
     judge = jsonschema.Draft202012Validator(content["schema"] | {"components": document["components"]})
