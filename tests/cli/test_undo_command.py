@@ -145,9 +145,10 @@ def test_fifty_thousand_at_the_wrong_hour(centre, command, contacts, journal):
     assert "nothing was sent" in err
     assert not journal.with_name("c.csv.journal.undo").exists()
     centre.faults(
-        {"endpoint": REMOVE, "fault": "close_after_apply", "count": 5},
-        {"endpoint": REMOVE, "fault": "close_before_read", "count": 5, "after": 30},
-        {"endpoint": REMOVE, "fault": "status", "status": 503, "count": 3, "after": 60},
+        # At most two of a kind: one removal that meets three faults has no try left, and stays unknown.
+        {"endpoint": REMOVE, "fault": "close_after_apply", "count": 2},
+        {"endpoint": REMOVE, "fault": "close_before_read", "count": 2, "after": 60},
+        {"endpoint": REMOVE, "fault": "status", "status": 503, "count": 2, "after": 120},
     )
     code, out, _ = command("undo", journal, "--quarantine", "0")
     assert code == 0, out
