@@ -1,6 +1,5 @@
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -68,7 +67,7 @@ def test_the_shell_blocks_run(environment, tmp_path):
     export, *commands = "".join(SHELL[1:]).splitlines()
     assert export.startswith("export UCONTACT_URL=")
     for command in commands:
-        result = run(shlex.split(command), environment, tmp_path)
+        result = run(["bash", "-c", command], environment, tmp_path)
         assert result.returncode == 0, result.stderr
 
 
