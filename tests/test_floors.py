@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / ROOT
 FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
     "errors java_dates settings text",
     "endpoint wire api contract",
-    "pool lane downloads tokens token_store retry limiter serving",
+    "pool lane downloads uploads tokens token_store retry limiter serving",
     "caller",
     "batch recordings",
     "client",  # over batch too: it mounts bulk and stream
@@ -28,7 +28,7 @@ FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
 )
 FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units.split()}
 NEIGHBOURS = {0, 1}  # on these floors units may know each other, without cycles
-ALSO = {("tokens", "token_store"), ("downloads", "pool")}
+ALSO = {("tokens", "token_store"), ("downloads", "pool"), ("pool", "uploads")}
 TOWERS = {  # beside the floors: all that each may stand on; only the top three floors may enter them
     "emulator": {*FLOORS[0].split(), *FLOORS[1].split(), "serving"},
     "portal": {*FLOORS[0].split(), *FLOORS[1].split()},
@@ -37,7 +37,7 @@ TOWERS = {  # beside the floors: all that each may stand on; only the top three 
 TOP = {"__init__", "cli", "__main__"}
 
 CONFINED = {  # a module or call, and the only modules that may use it
-    "aiohttp": "pool lane downloads serving emulator emulator.*",
+    "aiohttp": "pool lane downloads uploads serving emulator emulator.*",
     "anyio": "*",
     "argparse": "cli cli.* __main__",
     "backoff": "retry",

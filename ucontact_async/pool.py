@@ -23,6 +23,7 @@ import aiohttp
 import msgspec
 
 from .errors import NotSent, ReplyLost, UContactError, UnreadableReply
+from .uploads import PIECE, LargeBody
 from .wire import CONTENT_TYPE, Answer
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Outgoing(msgspec.Struct, frozen=True):
 class Attempt:
     """One try at one request; made by the caller, written by the lane."""
 
-    __slots__ = ("_clock", "_reused", "_send_by", "_transport", "guarded", "incomplete", "phase", "stale")
+    __slots__ = ("_clock", "_reused", "_send_by", "_transport", "guarded", "incomplete", "large", "phase", "stale")
 
     def __init__(self, *, send_by: float | None = None, clock: Callable[[], float] | None = None) -> None:
         """``send_by`` is the moment on ``clock`` after which the first byte must not leave."""
@@ -86,6 +87,7 @@ class Attempt:
         self.incomplete = False
         self.stale = False
         self.guarded = False
+        self.large: LargeBody | None = None
         self._send_by = send_by
         self._clock = clock
         self._transport: asyncio.Transport | None = None
@@ -121,16 +123,31 @@ class Attempt:
         self.stale = True
         self.phase = Phase.WAITING
 
+    def divide(self, body: bytes) -> LargeBody:
+        """Return ``body`` to be written in pieces; from here on it is known which of them are left."""
+        self.large = LargeBody(body)
+        return self.large
+
     def abort(self) -> None:
         """Drop the connection at once, and note whether a part of the request never left it.
 
+        ``incomplete`` is only claimed for bytes that are still ours and stay so: the last piece of a large body that
+        was not handed to the transport, or bytes in the transport's buffer, which it gives to the system in order and,
+        aborted, throws away. Nothing is awaited between the look and the abort, a piece counts as handed over before
+        it is, and a writer that wakes up later finds the transport closed. A server cannot have read such a request
+        whole. The reverse is not claimed: bytes that the system, or under TLS the socket's own transport, has taken may
+        never have arrived, and a transport that is told of a reset has emptied its buffer: both are unknown.
+
         A plain close would go on uploading behind our back (``reliability.md`` F4).
         """
-        transport = self._transport
-        if transport is None:
+        if self.large is not None and self.large.unwritten:
+            self.incomplete = True
+        transport, self._transport = self._transport, None
+        # Closed twice, or closed when it was lost, asyncio's TLS transport fails at whatever it is asked.
+        if transport is None or getattr(transport, "_ssl_protocol", transport) is None:
             return
-        self._transport = None
-        if transport.get_write_buffer_size() > 0:
+        # Windows' proactor counts what the system has been given too: that may have left.
+        if transport.get_write_buffer_size() > getattr(transport, "_pending_write", 0):
             self.incomplete = True
         sock = transport.get_extra_info("socket")
         if sock is not None:
@@ -306,7 +323,7 @@ class SessionLane:
     async def _post(session: aiohttp.ClientSession, outgoing: Outgoing, attempt: Attempt) -> Answer:
         response = await session.post(
             outgoing.path,
-            data=outgoing.body,
+            data=outgoing.body if len(outgoing.body) <= PIECE else attempt.divide(outgoing.body),
             # No local name: a traceback with locals would show it.
             headers=None if outgoing.authorization is None else {"Authorization": outgoing.authorization},
             allow_redirects=False,
@@ -323,6 +340,8 @@ class SessionLane:
                 body += chunk
                 if len(body) > outgoing.limit:
                     raise UnreadableReply(f"the answer is longer than {outgoing.limit} bytes", status=response.status)
+            if attempt.large is not None and not attempt.large.gone and response.status < 300:
+                raise UnreadableReply("an answer came before the whole request had left", status=response.status)
         except BaseException:
             response.close()
             raise
@@ -347,7 +366,8 @@ def _failure_of(error: BaseException, attempt: Attempt, outgoing: Outgoing) -> U
         if isinstance(error, UContactError):
             return error
         return _expired() if attempt.expired() else not_sent(error, outgoing.timeout)
-    if attempt.incomplete:
+    # What a server that has answered already makes of a part of a request is not known.
+    if attempt.incomplete and attempt.phase is not Phase.ANSWERED:
         return NotSent("the connection broke before the whole request had left")
     if isinstance(error, UContactError):
         return error

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from ucontact_async import NotSent, ScheduledCall, UContact
+from ucontact_async import NotSent, ScheduledCall, UContact, UnreadableReply
 from ucontact_async.emulator import Emulator
 
 trustme = pytest.importorskip("trustme", reason="trustme is not installed: python -m pip install trustme")
@@ -61,6 +61,23 @@ async def test_faults_over_tls_are_told_as_without(authority, trusted):
             report = await uc.bulk([call(100), call(101)], max_concurrency=1)
         assert report.unknown == 2
         assert emulator.ledger.requests[SCHEDULE] == len(emulator.ledger) == 22
+
+
+async def test_bytes_that_are_no_answer(authority, trusted):
+    """A connection that aiohttp closes twice over such bytes, after which asyncio's transport is mute, is unknown."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"no HTTP at all\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context(authority))
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with client_of(f"https://127.0.0.1:{port}", token="x", password=None, ca=trusted) as uc:
+            with pytest.raises(UnreadableReply):
+                await uc.send(call(1))
 
 
 @pytest.mark.parametrize("case", ["unknown authority", "another name", "no TLS there", "TLS 1.2"])
