@@ -15,7 +15,7 @@ ROOT = "ucontact_async"
 PACKAGE = Path(__file__).parent.parent / ROOT
 
 FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
-    "errors java_dates settings text",
+    "errors java_dates settings text list_file",
     "endpoint wire api contract",
     "pool lane downloads uploads tokens token_store retry limiter serving",
     "caller",

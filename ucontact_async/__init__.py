@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         QueueSummary,
     )
     from .api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
+    from .api.lists import ListFile, ListWriter, UploadedFile, UploadReport, ZonedListFile
     from .api.recordings import ConvertRecording, FindRecordings, Recording, TagRecording
     from .api.watch import Snapshot, Watch
     from .batch.journal_rows import JournalRow, JournalRows, open_journal
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         UnreadableReply,
     )
     from .limiter import Limiter
+    from .list_file import ListRow, TypedNumber
     from .recordings.report import Downloaded, DownloadReport
     from .settings import ServerProfile, Settings
     from .token_store import FileTokenStore
@@ -85,6 +87,9 @@ _HOMES = {
     "JournalRow": "batch.journal_rows",
     "JournalRows": "batch.journal_rows",
     "Limiter": "limiter",
+    "ListFile": "api.lists",
+    "ListRow": "list_file",
+    "ListWriter": "api.lists",
     "NotFound": "errors",
     "NotSent": "errors",
     "OtherStatus": "api.campaigns",
@@ -112,11 +117,15 @@ _HOMES = {
     "Status": "batch.outcome",
     "TagRecording": "api.recordings",
     "Throttled": "errors",
+    "TypedNumber": "list_file",
     "UContact": "client",
     "UContactError": "errors",
     "Unauthorized": "errors",
     "UnreadableReply": "errors",
+    "UploadReport": "api.lists",
+    "UploadedFile": "api.lists",
     "Watch": "api.watch",
+    "ZonedListFile": "api.lists",
     "open_journal": "batch.journal_rows",
     "openapi_document": "contract",
     "postman_collection": "contract",
@@ -149,6 +158,9 @@ __all__ = [
     "JournalRow",
     "JournalRows",
     "Limiter",
+    "ListFile",
+    "ListRow",
+    "ListWriter",
     "NotFound",
     "NotSent",
     "OtherStatus",
@@ -176,11 +188,15 @@ __all__ = [
     "Status",
     "TagRecording",
     "Throttled",
+    "TypedNumber",
     "UContact",
     "UContactError",
     "Unauthorized",
     "UnreadableReply",
+    "UploadReport",
+    "UploadedFile",
     "Watch",
+    "ZonedListFile",
     "__version__",
     "open_journal",
     "openapi_document",

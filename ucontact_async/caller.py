@@ -29,6 +29,9 @@ __all__ = ["Abandoned", "HttpCaller"]
 R = TypeVar("R")
 T = TypeVar("T")
 
+# Bytes of a request that get a second more than the time-out: an upload may take longer than a command.
+UPLOAD_PACE = 65_536
+
 
 class Abandoned(msgspec.Struct, frozen=True):
     """An event: a call whose caller was cancelled after the first byte had left, and how it ended.
@@ -67,7 +70,7 @@ class HttpCaller:
     ) -> None:
         """Join the parts; without ``tokens`` only what needs none (the login itself) can be called."""
         self.settings = settings
-        self._rules = Rules(settings.timezone, campaign_arrows=settings.profile.campaign_arrows)
+        self._rules = Rules(settings.timezone, campaign_arrows=settings.profile.campaign_arrows, user=settings.user)
         self.lane = lane
         self.limiter = limiter
         self.retry = retry
@@ -231,7 +234,7 @@ class HttpCaller:
             path=self.settings.path(prepared.path),
             body=prepared.body,
             authorization=None if token is None else f"{self.settings.token_scheme} {token.value.reveal()}",
-            timeout=self.settings.timeout * prepared.patience,
+            timeout=self.settings.timeout * prepared.patience + len(prepared.body) // UPLOAD_PACE,
             limit=prepared.reply.limit,
         )
 

@@ -62,14 +62,15 @@ _TIMESTAMP = re.compile(
 
 
 class Rules:
-    """What the text formats need to know of one server: its time zone and whether campaigns carry arrows."""
+    """What the text formats need to know of one server: time zone, whether campaigns carry arrows, and who we are."""
 
-    __slots__ = ("campaign_arrows", "zone")
+    __slots__ = ("campaign_arrows", "user", "zone")
 
-    def __init__(self, zone: tzinfo | None = None, *, campaign_arrows: bool = True) -> None:
-        """``zone`` is the server's; without one no date can be written."""
+    def __init__(self, zone: tzinfo | None = None, *, campaign_arrows: bool = True, user: str | None = None) -> None:
+        """``zone`` is the server's; without one no date can be written. ``user`` fills a user name not given."""
         self.zone = zone
         self.campaign_arrows = campaign_arrows
+        self.user = user
 
 
 def mask_phone(number: str) -> str:

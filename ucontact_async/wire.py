@@ -143,8 +143,17 @@ class FormCodec:
             beside = dict(form)
             form[self.argument] = document = msgspec.json.encode(values).decode()
             return encode_form(form), document if not beside else msgspec.json.encode(values | beside).decode()
-        document = msgspec.json.encode(values).decode()
-        return encode_form({name: "" if value is None else str(value) for name, value in values.items()}), document
+        # Bytes are ready for the form: a format encodes a whole file itself, here it is copied once, and no document
+        # holds it.
+        files = {name: value for name, value in values.items() if type(value) is bytes}
+        document = msgspec.json.encode({name: value for name, value in values.items() if name not in files}).decode()
+        texts = {name: "" if value is None else str(value) for name, value in values.items() if name not in files}
+        if not files:
+            return encode_form(texts), document
+        parts: list[bytes] = []
+        for name in values:
+            parts += (b"&", encode_form({name: texts.get(name, "")}), files.get(name, b""))
+        return b"".join(parts[1:]), document
 
     @functools.cached_property
     def _fields(self) -> tuple[tuple[str, str, TextFormat[Any]], ...]:

@@ -9,12 +9,18 @@ from status_answers import STATUS, STATUS_SAYS, SUMMARY, SUMMARY_SAYS
 from ucontact_async.api.calls import AgentCall, AgentCallWithData, BlockNumber, CallWorkflow, Disposition, HangUp
 from ucontact_async.api.campaigns import GetCampaignStatus, GetQueueSummary
 from ucontact_async.api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
+from ucontact_async.api.lists import ListFile, ZonedListFile
 from ucontact_async.api.recordings import ConvertRecording, FindRecordings, Recording, TagRecording
 from ucontact_async.api.session import EndSession, GetUserToken, UserLogin
 from ucontact_async.emulator import CallRecord, ContactCentre
 from ucontact_async.errors import Rejected, Unauthorized, UnreadableReply
 
 TOKEN = "YXBpOjEyM2U0NTY3LWU4OWItNDJkMy1hNDU2LTQyNjYxNDE3NDAwMA=="
+
+LIST_FILE = "Ventas->;098344484;id=7:n=Ñu?>;H=0=24001234;1\nVentas->;M=2=099111222;;;9999;1001"
+LIST_FILE_BASE64 = (
+    "VmVudGFzLT47MDk4MzQ0NDg0O2lkPTc6bj3DkXU/PjtIPTA9MjQwMDEyMzQ7MQpWZW50YXMtPjtNPTI9MDk5MTExMjIyOzs7OTk5OTsxMDAx"
+)
 
 
 def local(*parts):
@@ -60,6 +66,7 @@ class Witness(NamedTuple):
     meanings: tuple[tuple[bytes, Any], ...] = ()
     before: Callable[[ContactCentre], object] = lambda centre: None
     beside: frozenset[str] = frozenset()
+    ledger: dict[str, Any] | None = None  # where the emulator's ledger shows another text than the wire had
 
 
 WITNESSES = {
@@ -444,6 +451,52 @@ WITNESSES = {
         TagRecording(phone="098344484", guid="123e4567-e89b-42d3-a456-426614174000", data="buena venta: sí"),
         b"",
         meanings=((b"", None), (b"\n", None), (b"0", Rejected), (b"1", UnreadableReply), (b"OK", UnreadableReply)),
+    ),
+    "Dialers/uploadbase": Witness(
+        (
+            (
+                b"filename=mayo.csv&fileb64=VmVudGFzLT47MDk4MzQ0NDg0O2lkPTc6bj3DkXU%2FPjtIPTA9MjQwMDEyMzQ7MQpWZW50YXMtPjtNPTI9MDk5"
+                b"MTExMjIyOzs7OTk5OTsxMDAx&campaign=Ventas-%3E&cant=2&username=api"
+            ),
+            (
+                b"username=api&cant=2&campaign=Ventas->&filename=mayo%2ecsv&fileb64=VmVudGFzLT47MDk4MzQ0NDg0O2lkPTc6bj3DkXU"
+                b"/PjtIPTA9MjQwMDEyMzQ7MQpWZW50YXMtPjtNPTI9MDk5MTExMjIyOzs7OTk5OTsxMDAx"
+            ),
+        ),
+        {
+            "filename": "mayo.csv",
+            "fileb64": LIST_FILE_BASE64,
+            "campaign": "Ventas->",
+            "cant": "2",
+            "username": "api",
+        },
+        ListFile(campaign="Ventas->", name="mayo.csv", content=LIST_FILE.encode(), rows=2, username="api"),
+        ledger={"fileb64": LIST_FILE},
+    ),
+    "Dialers/uploadbasewithtimezone": Witness(
+        (
+            (
+                b"filename=mayo.csv&fileb64=VmVudGFzLT47MDk4MzQ0NDg0O2lkPTc6bj3DkXU%2fPjtIPTA9MjQwMDEyMzQ7MQpWZW50YXMtPjtNPTI9MDk5"
+                b"MTExMjIyOzs7OTk5OTsxMDAx&campaign=Ventas-%3E&cant=2&username=api&timezone=America%2FMontevideo"
+            ),
+        ),
+        {
+            "filename": "mayo.csv",
+            "fileb64": LIST_FILE_BASE64,
+            "campaign": "Ventas->",
+            "cant": "2",
+            "username": "api",
+            "timezone": "America/Montevideo",
+        },
+        ZonedListFile(
+            campaign="Ventas->",
+            name="mayo.csv",
+            content=LIST_FILE.encode(),
+            rows=2,
+            username="api",
+            timezone="America/Montevideo",
+        ),
+        ledger={"fileb64": LIST_FILE},
     ),
 }
 

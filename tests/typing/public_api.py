@@ -27,6 +27,9 @@ from ucontact_async import (
     JournalRow,
     JournalRows,
     Limiter,
+    ListFile,
+    ListRow,
+    ListWriter,
     NotSent,
     OtherStatus,
     Outcome,
@@ -43,8 +46,10 @@ from ucontact_async import (
     ScheduledCall,
     ServerProfile,
     Throttled,
+    TypedNumber,
     UContact,
     UContactError,
+    UploadReport,
     open_journal,
 )
 from ucontact_async.api.dialers import Dialers
@@ -234,6 +239,24 @@ async def recordings(uc: UContact, made: Recording) -> None:
     await uc.recordings.download(made, "folder", format="wav")  # type: ignore[arg-type]  # no such format
     await uc.recordings.download("guid", "folder")  # type: ignore[arg-type]  # no recording
     uc.recordings.search(since=WHEN)  # type: ignore[call-arg]  # no end
+
+
+async def lists(uc: UContact, rows: Iterator[ListRow]) -> None:
+    """Upload lists: rows in, a report out, or one file as a request."""
+    report = await uc.dialers.upload(rows, campaign="a->", name="list", rows_per_file=10)
+    assert_type(report, UploadReport)
+    assert_type(report.files[0].error, UContactError | None)
+    await uc.dialers.upload_with_timezone([ListRow(destination="1001")], timezone="UTC", campaign="a->", username="ana")
+    ListRow(destination=TypedNumber(kind="M", number="1001"), alternatives=["1002", TypedNumber(kind="P", number="1")])
+    await uc.bulk(ListWriter(campaign="a->").files(rows), journal="run.db")
+    await uc.send(ListFile(campaign="a->", name="a.csv", content=b"x", rows=1))
+    await uc.dialers.upload_file(campaign="a->", name="a.csv", content=b"x", rows=1)
+    await uc.dialers.upload(rows)  # type: ignore[call-arg]  # no campaign
+    await uc.dialers.upload(rows, campaign="a->", timezone="UTC")  # type: ignore[call-arg]  # there is another for that
+    await uc.dialers.upload_with_timezone(rows, campaign="a->")  # type: ignore[call-arg]  # no time zone
+    await uc.dialers.upload([CALL], campaign="a->")  # type: ignore[list-item]  # no row of a list
+    TypedNumber(kind="X", number="1001")  # type: ignore[arg-type]  # no such kind
+    ListFile(campaign="a->", name="a.csv", content="x", rows=1)  # type: ignore[arg-type]  # text is no file
 
 
 async def lifetime() -> None:

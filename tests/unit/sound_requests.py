@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from ucontact_async import text
+from ucontact_async import list_file, text
 from ucontact_async.api import recordings
 from ucontact_async.errors import InvalidRequest
 from ucontact_async.text import Rules
@@ -52,6 +52,9 @@ _STRATEGIES = {
     text.OPTIONAL_TIMESTAMP: st.none() | _MOMENTS,
     recordings.OPTIONAL_DAY: st.from_regex(r"([0-9]{8})?", fullmatch=True),
     recordings.DIGITS: st.from_regex(r"[0-9]{0,9}", fullmatch=True),
+    list_file.FILE_NAME: st.from_regex(r"[A-QS-Za-qs-z0-9_-][A-Za-z0-9_-]{0,49}\.csv", fullmatch=True),
+    list_file.FILE_CONTENT: st.binary(min_size=1, max_size=200),
+    list_file.USER_NAME: st.text(_LINE),
 }
 
 

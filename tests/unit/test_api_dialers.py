@@ -123,6 +123,8 @@ class TestWire:
             "Dialers/DialerTask": "call",
             "Dialers/RemoveContact": None,
             "Dialers/RemoveScheduleDialerCall": None,
+            "Dialers/uploadbase": None,
+            "Dialers/uploadbasewithtimezone": None,
         }
 
 

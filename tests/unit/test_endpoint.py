@@ -375,6 +375,8 @@ class TestSafety:
             ("Dialers/DialerTask", Safety.ONCE),
             ("Dialers/RemoveContact", Safety.REPEATABLE),
             ("Dialers/RemoveScheduleDialerCall", Safety.REPEATABLE),
+            ("Dialers/uploadbase", Safety.ONCE),
+            ("Dialers/uploadbasewithtimezone", Safety.ONCE),
             ("auth/EndSession", Safety.REPEATABLE),
             ("Supervisor/queuesummary", Safety.READ),
             ("Supervisor/campaignstatus", Safety.READ),

@@ -51,6 +51,8 @@ def an_example(endpoint, **changes):
         "Sequence[str]": ("24001234",),
         "Mapping[str, str]": {"id": "7"},
         "Mapping[str, Any]": {"id": 7},
+        "bytes": b"x",
+        "str | None": "api",
     }
     types = {name: hint.split("[", 1)[1].rsplit(",", 1)[0] for name, hint in annotations(endpoint.request_type)}
     values = {name: plain[kind] for name, kind in types.items()}
@@ -58,12 +60,17 @@ def an_example(endpoint, **changes):
     values |= {name: "Ventas->" for name, format_ in formats.items() if isinstance(format_, Campaign)}
     values |= {name: "5f3a1c9e-7b24" for name, format_ in formats.items() if format_ is GUID}
     values |= {name: "20270505" for name in ("folder",) if name in values}
+    if "content" in values:
+        values["name"] = "list.csv"
     return endpoint.request_type(**values | changes)
 
 
 def annotations(request_type):
     """Return name and source text of each field's annotation."""
-    return [(name, str(request_type.__annotations__[name])) for name in request_type.__struct_fields__]
+    texts = {}
+    for parent in reversed(request_type.__mro__):
+        texts |= getattr(parent, "__annotations__", {})
+    return [(name, str(texts[name])) for name in request_type.__struct_fields__]
 
 
 class TestForm:
@@ -87,7 +94,11 @@ class TestForm:
             assert set(beside) == set(endpoint.codec.beside)
             assert [*sorted(inside), *sorted(beside)] == [*sorted(wire_names - set(beside)), *sorted(beside)]
         assert endpoint.codec.decode(dict(fields), RULES) == request
-        assert endpoint.codec.read(endpoint.prepare(request, RULES).document, RULES) == request
+        document = endpoint.prepare(request, RULES).document
+        if "fileb64" in wire_names:
+            assert "fileb64" not in msgspec.json.decode(document)
+        else:
+            assert endpoint.codec.read(document, RULES) == request
 
     @given(st.dictionaries(whole_text.filter(bool), whole_text, max_size=5))
     @example({"user": "a&password=x\r\nX-Injected: 1", "password": "a=b;c%26d+e f\x00#?é€😀"})

@@ -5,14 +5,15 @@ Sources: ``protocol.md`` 2.5 to 2.8.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from ..endpoint import Endpoint, EndpointGroup, Request, Safety
 from ..errors import InvalidRequest
+from ..list_file import ListRow
 from ..text import (
     CAMPAIGN,
     COUNT,
@@ -29,6 +30,7 @@ from ..text import (
     Rules,
 )
 from ..wire import DONE
+from .lists import ROWS_PER_FILE, ListFile, ListWriter, UploadReport, ZonedListFile, send_files
 
 __all__ = ["DialerTask", "Dialers", "RemoveContact", "RemoveSchedule", "Respool", "ScheduledCall"]
 
@@ -315,10 +317,84 @@ class RemoveSchedule(Request[None], frozen=True, kw_only=True):
 
 
 class Dialers(EndpointGroup):
-    """Spool and schedule of the dialers."""
+    """Spool, schedule and lists of the dialers."""
 
     respool = Endpoint("Dialers/Respool", Respool, DONE, Safety.ONCE, argument="callspool", constants={"status": 1})
     schedule = Endpoint("Dialers/ScheduleDialerCall", ScheduledCall, DONE, Safety.ONCE, argument="callschedule")
     task = Endpoint("Dialers/DialerTask", DialerTask, DONE, Safety.ONCE, argument="call", send_by=_task_send_by)
     remove_contact = Endpoint("Dialers/RemoveContact", RemoveContact, DONE, Safety.REPEATABLE)
     remove_schedule = Endpoint("Dialers/RemoveScheduleDialerCall", RemoveSchedule, DONE, Safety.REPEATABLE)
+    upload_file = Endpoint("Dialers/uploadbase", ListFile, DONE, Safety.ONCE)
+    upload_file_with_timezone = Endpoint("Dialers/uploadbasewithtimezone", ZonedListFile, DONE, Safety.ONCE)
+
+    async def upload(
+        self,
+        rows: Iterable[ListRow],
+        *,
+        campaign: str,
+        name: str = "list",
+        rows_per_file: int = ROWS_PER_FILE,
+        username: str | None = None,
+        on_duplicate: Literal["refuse", "allow"] = "refuse",
+    ) -> UploadReport:
+        """Upload ``rows`` as lists of the dialer ``campaign``: many contacts in a few requests.
+
+        ``accepted`` means QUEUED: the server answers before it reads a file, drops lines it cannot read without a word,
+        and the list arrives later and inactive; somebody activates it in the portal, its percentages adding up to 100.
+
+        A list beats n single calls when there are thousands of contacts, when nobody minds that they are dialled only
+        once the list was activated, and when the dialer shall order and retry them. Single calls (``uc.bulk``) are
+        better when each row has its own time, must be dialled now, or needs an answer of its own: of a file that is
+        unknown no row is known.
+
+        Every row is checked before the first file is sent. Files are sent one after another, each once, and the first
+        that is not accepted ends it: a file that is unknown is never sent again. To have a journal remember that over
+        several runs: ``uc.bulk(ListWriter(campaign=..., rules=uc.rules).files(rows), journal=...)``.
+
+        Args:
+            rows: contacts; an empty campaign is this one.
+            campaign: the dialer with its arrow.
+            name: what the name of each file begins with; a short hash of its rows follows.
+            rows_per_file: how many rows a file has at most; smaller files pass proxies that refuse large forms.
+            username: the uploading user, by default the client's.
+            on_duplicate: ``"refuse"`` or ``"allow"`` two rows with the same campaign and destination.
+
+        Raises:
+            InvalidRequest: a row breaks a rule; nothing was sent.
+        """
+        writer = ListWriter(
+            campaign=campaign,
+            name=name,
+            rows_per_file=rows_per_file,
+            username=username,
+            on_duplicate=on_duplicate,
+            rules=self._caller.rules,
+        )
+        return await send_files(writer.files(rows), lambda file: self._caller.call(Dialers.upload_file, file))
+
+    async def upload_with_timezone(
+        self,
+        rows: Iterable[ListRow],
+        *,
+        timezone: str,
+        campaign: str,
+        name: str = "list",
+        rows_per_file: int = ROWS_PER_FILE,
+        username: str | None = None,
+        on_duplicate: Literal["refuse", "allow"] = "refuse",
+    ) -> UploadReport:
+        """Upload ``rows`` whose numbers live in ``timezone``: :meth:`upload` in all else.
+
+        ``accepted`` means QUEUED here too. The dialer's hours count in that zone; it is sent as it is given.
+        """
+        writer = ListWriter(
+            campaign=campaign,
+            name=name,
+            rows_per_file=rows_per_file,
+            username=username,
+            timezone=timezone,
+            on_duplicate=on_duplicate,
+            rules=self._caller.rules,
+        )
+        endpoint = Dialers.upload_file_with_timezone
+        return await send_files(writer.files(rows), lambda file: self._caller.call(endpoint, file))

@@ -10,6 +10,7 @@ from .calls import CallRecord, Switchboard
 from .dispositions import Dispositions
 from .faults import FaultKind, Faults, Rule
 from .ledger import Entry, Ledger
+from .lists import ContactList
 from .recordings import RecordedCall
 from .server import Emulator
 from .sessions import Sessions
@@ -22,6 +23,7 @@ __all__ = [
     "BlacklistRow",
     "CallRecord",
     "ContactCentre",
+    "ContactList",
     "DispositionAction",
     "Dispositions",
     "Emulator",

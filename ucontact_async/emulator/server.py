@@ -139,6 +139,7 @@ class Emulator:
             "dispositions": self.state.dispositions.made,
             "workflows": self.state.switchboard.workflows,
             "tags": self.state.records.tags,
+            "lists": self.state.lists,
         }
 
     async def __aenter__(self) -> Self:

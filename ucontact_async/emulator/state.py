@@ -19,6 +19,7 @@ from .blacklist import Blacklist, BlacklistRow
 from .calls import CallRecord, Switchboard
 from .dispositions import Dispositions
 from .ledger import Ledger
+from .lists import ContactList, ListRoom, spool_fields
 from .recordings import RecordedCalls
 from .rows import Rows
 from .sessions import Sessions
@@ -78,6 +79,7 @@ class ContactCentre:
         self._switches = switches
         self._ledger = ledger
         self._rows = 0
+        self.list_room = ListRoom(ledger, switches)
         self.status = Status(switches, self._in_use, lambda: [call["campaign"] for call in self.calls])
         self.handlers: dict[str, Handler] = {
             **self.sessions.handlers,
@@ -86,6 +88,7 @@ class ContactCentre:
             **self.do_not_call.handlers,
             **self.status.handlers,
             **self.records.handlers,
+            **self.list_room.handlers,
             "Dialers/Respool": self._respool,
             "Dialers/ScheduleDialerCall": self._schedule_call,
             "Dialers/DialerTask": self._task,
@@ -107,6 +110,16 @@ class ContactCentre:
     def blacklist(self) -> list[BlacklistRow]:
         """The do-not-call list."""
         return self.do_not_call.rows
+
+    @property
+    def lists(self) -> list[ContactList]:
+        """The uploaded lists, oldest first, as they are now."""
+        return self.list_room.look()
+
+    def activate(self, name: str, percentage: int = 100) -> None:
+        """Activate the list ``name`` and put its rows on the spool, as a person in the portal does."""
+        for row in self.list_room.activate(name, percentage):
+            self._insert(SpoolRow(id=self._next_id(), dialerbase=name, **spool_fields(row)))
 
     def dial_order(self, now: datetime) -> list[SpoolRow | ScheduleRow]:
         """Return what is due at ``now``, the server's local time, in the order a dialer takes it.
@@ -178,6 +191,7 @@ class ContactCentre:
         self.switchboard.clear()
         self.dispositions.clear()
         self.records.clear()
+        self.list_room.clear()
 
     def _respool(self, call: Call) -> None:
         respool: Respool = call.request

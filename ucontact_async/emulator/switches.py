@@ -45,6 +45,7 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
     ``dispositions``: the action (or its name) by campaign and the three levels; all others have none. ``java``: the
     version whose dates the server writes. ``ignores_lastrow``: getrecords answers its first page always;
     ``java_dates``: with dates as Java writes them. ``records_need_token``: recordings are not for everybody.
+    ``list_seconds``: how long an uploaded list is loading.
     """
 
     get_user_token: TokenShape | Literal["absent"] = "quoted"
@@ -63,3 +64,4 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
     ignores_lastrow: bool = False
     java_dates: bool = False
     records_need_token: bool = False
+    list_seconds: float = 0.05
