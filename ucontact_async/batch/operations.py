@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -27,6 +27,9 @@ from .sources import Row
 
 __all__ = ["IDENTITY", "OPERATIONS", "Operation", "Plan", "identity_of", "plan"]
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
 # What the report adds to rows that are fed back in.
 _REPORTED = frozenset({"row", "outcome", "reason"})
 # Rows of a rejects file that another journal knows as sent, or as the twin of one that was.
@@ -35,7 +38,7 @@ _HELD = frozenset({"unknown", "duplicate"})
 _SOURCES = {"agent": ("agentphone",), "phone": ("agentphone", "destination")}
 
 
-class Operation(msgspec.Struct, frozen=True):
+class Operation(msgspec.Struct, Generic[T_co], frozen=True):
     """One bulk operation: its name, what it does, and what builds its request from keyword arguments.
 
     ``campaign`` is the format of that column; ``repeatable`` that a row may be sent twice.
@@ -43,7 +46,7 @@ class Operation(msgspec.Struct, frozen=True):
 
     name: str
     help: str
-    build: Callable[..., Request[None]]
+    build: Callable[..., T_co]
     campaign: TextFormat[str] = CAMPAIGN
     repeatable: bool = False
 
@@ -64,7 +67,7 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 @functools.cache
-def _parameters(build: Callable[..., Request[None]]) -> tuple[tuple[str, bool], ...]:
+def _parameters(build: Callable[..., Any]) -> tuple[tuple[str, bool], ...]:
     parameters = inspect.signature(build).parameters.values()
     return tuple((p.name, p.default is p.empty) for p in parameters if p.name != "data")
 
@@ -112,7 +115,7 @@ def _block(
     )
 
 
-OPERATIONS: dict[str, Operation] = {
+OPERATIONS: dict[str, Operation[Request[None]]] = {
     operation.name: operation
     for operation in (
         Operation("schedule", "have a dialer call each number at a date and time", ScheduledCall),
@@ -131,11 +134,11 @@ OPERATIONS: dict[str, Operation] = {
 
 def plan(
     columns: Iterable[str],
-    operation: Operation,
+    operation: Operation[T],
     *,
     campaign: str | None = None,
     mapping: Mapping[str, str] | None = None,
-) -> Plan:
+) -> Plan[T]:
     """Settle how rows with ``columns`` become requests of ``operation``; raise :class:`SettingsError` if they cannot.
 
     ``mapping`` gives the file's name for a column of ours; ``campaign`` fills an absent or empty campaign.
@@ -160,7 +163,7 @@ def plan(
     return Plan(operation, found, campaign, ignored)
 
 
-def _ours(column: str, operation: Operation) -> str | None:
+def _ours(column: str, operation: Operation[Any]) -> str | None:
     name = column.strip()
     if operation.pairs and name[: len(PAIR)].casefold() == PAIR:
         return PAIR + name[len(PAIR) :].strip()
@@ -168,7 +171,7 @@ def _ours(column: str, operation: Operation) -> str | None:
     return name if name in operation.required or name in operation.optional else None
 
 
-def _known(our: str, operation: Operation) -> str:
+def _known(our: str, operation: Operation[Any]) -> str:
     if (name := _ours(our, operation)) is not None:
         return name
     known = (*operation.required, *operation.optional)
@@ -194,14 +197,14 @@ def _missing(name: str, theirs: Sequence[str]) -> str:
     return f"the file has no column {name} but {', '.join(theirs)}; add --map {name}=COLUMN{how}"
 
 
-class Plan:
+class Plan(Generic[T_co]):
     """How the rows of one file become requests of one operation; made by :func:`plan`.
 
     ``ignored`` are the columns of the file that nothing is made of.
     """
 
     def __init__(
-        self, operation: Operation, columns: Mapping[str, str], campaign: str | None, ignored: tuple[str, ...]
+        self, operation: Operation[T_co], columns: Mapping[str, str], campaign: str | None, ignored: tuple[str, ...]
     ) -> None:
         self.operation = operation
         self.ignored = ignored
@@ -217,7 +220,7 @@ class Plan:
         except InvalidRequest as error:
             raise SettingsError(f"column {error.field}: {error.reason}") from None
 
-    def request(self, row: Row) -> Request[Any]:
+    def request(self, row: Row) -> T_co:
         """Return the request that ``row`` asks for.
 
         Raises :class:`InvalidRequest` naming the file's column, and :class:`SettingsError` where the row contradicts

@@ -25,6 +25,7 @@ __all__ = [
     "client_of",
     "exit_code",
     "follow",
+    "mapping_of",
     "pace_of",
     "print_report",
     "run",
@@ -120,7 +121,7 @@ async def _run(args: argparse.Namespace) -> int:
     args.no_journal = args.no_journal or (number is not None and args.journal is None)
     options = _options(args, operation.name)
     source = number or CsvSource(args.file)
-    planned = plan(source.columns, operation, campaign=args.campaign, mapping=_mapping(args.map))
+    planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping_of(args.map))
     say(source.describe())
     if planned.ignored:
         say(f"columns not used: {', '.join(planned.ignored)}")
@@ -196,7 +197,8 @@ def pace_of(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _mapping(pairs: list[str]) -> dict[str, str]:
+def mapping_of(pairs: list[str]) -> dict[str, str]:
+    """Return what ``--map`` says: the file's column names by ours."""
     from ..errors import SettingsError
 
     mapping = {}

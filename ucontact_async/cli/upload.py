@@ -1,0 +1,264 @@
+"""``upload``: the rows of a file as lists of a dialer, a few thousand a file, one file after another."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shlex
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import SettingsError, Unauthorized
+from .bulk import DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, client_of, mapping_of, say, signals
+
+if TYPE_CHECKING:
+    from ..api.lists import ListFile
+    from ..batch.lists import BadRow, Cut
+    from ..batch.operations import Plan
+    from ..batch.options import BulkOptions
+    from ..batch.outcome import Outcome
+    from ..batch.report import Report
+    from ..batch.sources import CsvSource
+    from ..client import UContact
+    from ..list_file import ListRow
+
+__all__ = ["add_parser", "run"]
+
+# Bad rows that are named; with --skip-bad all of them are in the rejects file.
+_NAMED = 20
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register ``upload`` and its arguments."""
+    parser = commands.add_parser(
+        "upload",
+        help="make lists of a dialer of the rows of a file",
+        description="Upload the rows of a CSV file as lists of a dialer. 'accepted' means queued: the lists arrive "
+        "later and inactive, and somebody activates them in the portal. Columns: destination, alternatives (':' "
+        "between numbers; a typed number is kind=retries=number, kinds M W H P U), priority (1 first to 9999), "
+        "agentphone, data.NAME.",
+    )
+    add = parser.add_argument
+    add("file", metavar="FILE", type=Path, help="a CSV file whose first line names the columns")
+    add("--campaign", metavar="NAME", required=True, help="the dialer of every row, with its arrow: 'Ventas->'")
+    add("--timezone-of-list", metavar="ZONE", help="where the numbers live, if not where the server is; sent as it is")
+    add("--rows-per-file", metavar="N", type=int, default=5000, help="rows in a list at most (%(default)s)")
+    add("--name", metavar="STEM", help="what the names of the lists begin with (FILE's own name)")
+    add("--map", metavar="OUR=THEIRS", action="append", default=[], help="our column name and the file's; repeatable")
+    add("--skip-bad", action="store_true", help="leave out rows that break a rule; without it they stop everything")
+    add("--on-duplicate", choices=("refuse", "allow"), default="refuse", help="a number that is there already is bad")
+    add("--dry-run", action="store_true", help="check everything, print the files, send nothing")
+    add("--journal", metavar="PATH", type=Path, help="what was sent; the same journal resumes (FILE.journal)")
+    add("--no-journal", action="store_true", help="keep no journal: a second run uploads everything again")
+    add("--report", metavar="PATH", type=Path, help="with --skip-bad: the rows left out, as CSV (FILE.rejects.csv)")
+    add("--retry-refused", action="store_true", help="send again what the server refused before")
+    add("--url", help="the server (UCONTACT_URL)")
+    add("--user", help="the API user (UCONTACT_USER); the password is read from the environment only")
+    parser.set_defaults(run=run, timezone=None)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check every row, then upload; nothing is sent while a row is bad, unless ``--skip-bad`` leaves it out."""
+    from ..errors import InvalidRequest, JournalBusy, JournalMismatch, UContactError
+
+    try:
+        return asyncio.run(_run(args))
+    except JournalMismatch as error:
+        say(f"ucontact-async: {error}")
+        say("upload has no --amended: only the same file and options resume; upload new rows in a file of their own")
+        return USAGE
+    except (SettingsError, InvalidRequest, JournalBusy) as error:
+        say(f"ucontact-async: {error}")
+        return USAGE
+    except UContactError as error:
+        say(f"ucontact-async: {error}")
+        return STOPPED
+
+
+async def _run(args: argparse.Namespace) -> int:
+    from ..batch.lists import UPLOAD
+    from ..batch.operations import plan
+    from ..batch.sources import CsvSource
+
+    if args.no_journal and (args.journal or args.retry_refused):
+        raise SettingsError("--no-journal goes with neither --journal nor --retry-refused")
+    source = CsvSource(args.file)
+    planned = plan(source.columns, UPLOAD, campaign=args.campaign, mapping=mapping_of(args.map))
+    say(source.describe())
+    if planned.ignored:
+        say(f"columns not used: {', '.join(planned.ignored)}")
+    async with client_of(args) as uc:
+        if uc.rules.user is None and not args.dry_run:
+            raise SettingsError("a list has an uploading user: set UCONTACT_USER or give --user")
+        planned.check(source, uc.rules)
+        upload = _Upload(args, source, planned, uc)
+        if not upload.check():
+            return INCOMPLETE
+        if args.dry_run:
+            return upload.show()
+        return await upload.send()
+
+
+class _Upload:
+    """One run of the command: the rows are read once to check them and once more to send them."""
+
+    def __init__(self, args: argparse.Namespace, source: CsvSource, planned: Plan[ListRow], uc: UContact) -> None:
+        from ..batch.lists import stem_of
+
+        self._args = args
+        self._source = source
+        self._plan = planned
+        self._uc = uc
+        self._stem: str = args.name or stem_of(args.file.stem)
+        self._told: dict[str, str] = {}
+        self._became: dict[str, str] = {}
+        self._bad = 0
+
+    def check(self) -> bool:
+        """Look at every row, name the bad ones, and return whether the others may be sent."""
+        for made in self._cut(self._name):
+            rows = f"{made.file.rows} rows, lines {made.first} to {made.last}"
+            self._told[made.file.name] = f"{made.file.name} ({rows})"
+        if not self._bad:
+            return True
+        say(f"{self._bad} rows break a rule" + (f"; the first {_NAMED} are named" if self._bad > _NAMED else ""))
+        if not self._args.skip_bad:
+            say("nothing was sent; mend them, or leave them out with --skip-bad")
+        return bool(self._args.skip_bad)
+
+    def _name(self, found: BadRow) -> None:
+        self._bad += 1
+        if self._bad <= _NAMED:
+            column = "" if found.row.problem else f", column {found.error.field}"
+            say(f"row {found.row.number}{column}: {found.error.reason}")
+
+    def show(self) -> int:
+        """Print what would be sent."""
+        for told in self._told.values():
+            print(f"{told}: would be sent")
+        say("nothing was sent; the same command without --dry-run sends")
+        return INCOMPLETE if self._bad else DONE
+
+    async def send(self) -> int:
+        """Send one file after another; the first that is not accepted ends the run."""
+        gate = asyncio.Semaphore(1)
+        stream = self._uc.run(self._files(gate), self._options())
+        hopeless = False
+
+        def stop() -> None:
+            if not stream.stop("interrupted"):
+                stream.abort()
+
+        # Only in here: a run that is refused must leave the files of the one that lives alone.
+        async with stream:
+            self._write_rejects()
+            with signals(stop):
+                async for outcome in stream:
+                    self._tell(outcome)
+                    hopeless = hopeless or isinstance(outcome.error, Unauthorized)
+                    gate.release()
+        return self._sum_up(stream.report, hopeless=hopeless)
+
+    async def _files(self, gate: asyncio.Semaphore) -> AsyncIterator[ListFile]:
+        # Built when its turn comes: the lists of a large file are never in memory all at once.
+        for made in self._cut(lambda _: None):
+            await gate.acquire()
+            yield made.file
+
+    def _cut(self, bad: Callable[[BadRow], None]) -> Iterator[Cut]:
+        from ..api.lists import ListWriter
+        from ..batch.lists import cut
+
+        args = self._args
+        writer = ListWriter(
+            campaign=args.campaign,
+            name=self._stem,
+            rows_per_file=args.rows_per_file,
+            timezone=args.timezone_of_list,
+            on_duplicate=args.on_duplicate,
+            rules=self._uc.rules,
+        )
+        return cut(self._source, self._plan, writer, bad)
+
+    def _options(self) -> BulkOptions:
+        from ..batch.options import BulkOptions
+
+        args = self._args
+        # All that decides what is in a file and what it is called: changed, every file would be a new one.
+        operation = f"upload to {args.campaign} as {self._stem} by {self._uc.rules.user}, {args.rows_per_file} a list"
+        operation += f", in {args.timezone_of_list}" if args.timezone_of_list else ""
+        rows = f"{self._source.digest} {args.skip_bad} {args.on_duplicate} {sorted(mapping_of(args.map).items())}"
+        return BulkOptions(
+            journal=None if args.no_journal else (args.journal or args.file.with_name(args.file.name + ".journal")),
+            max_concurrency=1,
+            max_failures=0,
+            max_unknown=0,
+            on_duplicate="allow",
+            retry_refused=args.retry_refused,
+            operation=operation,
+            digest=blake2b(rows.encode(), digest_size=16).hexdigest(),
+        )
+
+    def _write_rejects(self) -> None:
+        from ..batch.outcome import Outcome, Status
+        from ..batch.report import Rejects
+
+        if not self._bad:
+            return
+        args = self._args
+        rejects = Rejects(args.report or args.file.with_name(args.file.name + ".rejects.csv"), self._source.columns)
+
+        def reject(found: BadRow) -> None:
+            reason = "duplicate" if found.duplicate else "invalid"
+            rejects.add(Outcome(index=0, status=Status.SKIPPED, row=found.row, reason=reason, detail=str(found.error)))
+
+        for _ in self._cut(reject):
+            pass
+        rejects.close()
+        say(f"left out: {rejects.path} ({rejects.rows} rows, each with its reason)")
+
+    def _tell(self, outcome: Outcome) -> None:
+        if outcome.reason == "stopped":
+            return
+        if outcome.request is None or outcome.reason == "invalid":  # the same for every file: a user name, a zone
+            raise SettingsError(outcome.detail)
+        name = getattr(outcome.request, "name", "")
+        self._became[name] = _status(outcome)
+        detail = f": {outcome.detail}" if outcome.detail else ""
+        print(f"{self._told[name]}: {self._became[name]}{detail}", flush=True)
+
+    def _sum_up(self, report: Report, *, hopeless: bool) -> int:
+        for name, told in self._told.items():
+            if name not in self._became:
+                print(f"{told}: not sent")
+        count = Counter(self._became.get(name, "not sent") for name in self._told)
+        print(
+            f"{len(self._told)} lists: {count['accepted']} accepted, {count['refused']} refused, "
+            f"{count['unknown']} unknown, {count['not sent']} not sent in {report.seconds:.1f} s"
+        )
+        if count["accepted"]:
+            print("accepted means queued: a list arrives later and inactive; activate it in the portal")
+        if count["unknown"]:
+            print("unknown: look in the portal whether the list is there; it is never sent again")
+        if hopeless and not count["accepted"]:
+            say("ucontact-async: check UCONTACT_USER and UCONTACT_PASSWORD, or UCONTACT_TOKEN")
+            return USAGE
+        if count["not sent"]:
+            if not self._args.no_journal:
+                say(f"to resume, run the same command again: {shlex.join(sys.argv)}")
+            return STOPPED
+        if count["unknown"]:
+            return UNKNOWN
+        return INCOMPLETE if count["refused"] or self._bad else DONE
+
+
+def _status(outcome: Outcome) -> str:
+    if outcome.status == "unknown":
+        return "unknown"
+    if outcome.status == "failed":
+        return "not sent" if outcome.reason == "NotSent" else "refused"
+    return "accepted"
