@@ -22,6 +22,8 @@ THE_PAGE = [
     ("Dialers", "Dialers/DialerTask", "dialers.task", "once"),
     ("Dialers", "Dialers/RemoveContact", "dialers.remove_contact", "repeatable"),
     ("Dialers", "Dialers/RemoveScheduleDialerCall", "dialers.remove_schedule", "repeatable"),
+    ("Dialers", "Dialers/uploadbase", "dialers.upload_file", "once"),
+    ("Dialers", "Dialers/uploadbasewithtimezone", "dialers.upload_file_with_timezone", "once"),
     ("Campaigns", "Supervisor/queuesummary", "campaigns.summary", "read"),
     ("Campaigns", "Supervisor/campaignstatus", "campaigns.status", "read"),
 ]

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from base64 import b64decode
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
@@ -58,6 +59,8 @@ def published(guid):
             for variant in variants_of(endpoint).values():
                 form = example_of(endpoint, variant, lambda word: guid if word.variable == "guid" else word.example)
                 fields = form.get(endpoint.codec.argument) or {name: str(value) for name, value in form.items()}
+                if file := fields.get("fileb64"):  # the ledger shows the file
+                    fields["fileb64"] = b64decode(file).decode()
                 entries.append((path, fields))
     return entries
 

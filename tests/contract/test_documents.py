@@ -1,6 +1,7 @@
 """The OpenAPI document as whoever imports it uses it: examples are sent as it says, answers are what it says."""
 
 import json
+from base64 import b64decode
 from urllib.parse import urlencode
 
 import aiohttp
@@ -38,11 +39,11 @@ def examples_of(document, path):
 
 
 def flat(form):
-    """Return the wire fields of a form as the ledger shows them."""
+    """Return the wire fields of a form as the ledger shows them: the JSON argument and the file opened."""
     fields = {}
     for name, value in form.items():
         fields |= value if isinstance(value, dict) else {name: str(value)}
-    return fields
+    return fields | {name: b64decode(value).decode() for name, value in fields.items() if name == "fileb64"}
 
 
 @pytest.mark.parametrize("path", PATHS)

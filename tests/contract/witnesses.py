@@ -471,6 +471,7 @@ WITNESSES = {
             "username": "api",
         },
         ListFile(campaign="Ventas->", name="mayo.csv", content=LIST_FILE.encode(), rows=2, username="api"),
+        meanings=DONE_OR_REFUSED,
         ledger={"fileb64": LIST_FILE},
     ),
     "Dialers/uploadbasewithtimezone": Witness(
@@ -496,6 +497,7 @@ WITNESSES = {
             username="api",
             timezone="America/Montevideo",
         ),
+        meanings=DONE_OR_REFUSED,
         ledger={"fileb64": LIST_FILE},
     ),
 }

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from .. import text
+from .. import list_file, text
 from ..endpoint import Endpoint
 from ..wire import fields_of
 from .vocabulary import VARIANTS, WORDS, Word
@@ -41,6 +41,8 @@ _KINDS: Mapping[text.TextFormat[Any], Any] = {
     text.OPTIONAL_CAMPAIGN: Annotated[str, _like(f"({_CAMPAIGN})?")],
     text.TIMESTAMP: Annotated[str, _like(_MOMENT)],
     text.OPTIONAL_TIMESTAMP: Annotated[Annotated[str, _like(_MOMENT)] | None, Meta()],
+    list_file.FILE_NAME: Annotated[str, _like("[A-QS-Za-qs-z0-9_-][A-Za-z0-9_-]{0,49}[.]csv")],
+    list_file.FILE_CONTENT: Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})],
     text.JSON_OBJECT: Annotated[str, Meta(extra_json_schema={"contentMediaType": "application/json"})],
 }
 # A form has no null.

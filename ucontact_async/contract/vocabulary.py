@@ -45,6 +45,16 @@ WORDS: Mapping[str, Word] = {
     "source": Word("The page writes `source` in all its examples.", "source"),
     "bulk": Word("See the five uses of the page.", example=False),
     "automatic": Word("See the five uses of the page.", example=True),
+    "filename": Word(
+        "The file's name, which names the list: 1 to 50 of `A-Z a-z 0-9 _ -`, the first not R, and `.csv`.", "mayo.csv"
+    ),
+    "fileb64": Word(
+        "The file as base64. Each line is one contact, without a headline: "
+        "`campaign;phone;data;alternatives;priority;agentphone`.",
+        "VmVudGFzLT47MDk5MTIzNDU2O25vbWJyZT1BbmE6aWQ9NzswOTgzNDQ0ODQ7OTk5OTsK",
+    ),
+    "cant": Word("How many lines the file has.", 1),
+    "timezone": Word("The time zone that the list's numbers live in.", "America/Montevideo"),
     "from": Word(f"The first moment of the range, {_LOCAL}.", "2099-05-05 00:00:00"),
     "to": Word(f"The last moment of the range, {_LOCAL}.", "2099-05-05 23:59:59"),
     "agent": Word("The agent's user name.", "Ana", "agent"),
