@@ -122,10 +122,11 @@ def twin(command, server, start):
     """Let a run get under way, with a row in its report, and run the same command beside it."""
     with command.file.open("a") as file:
         file.write("no number;2027-03-01 10:00:00;x\n")
-    server.set_faults([{"endpoint": "Dialers/*", "fault": "latency", "seconds": 0.3}])
     process = start(command)
     assert command.wait_for(lambda statuses: under_way(statuses) and command.rejects.exists(), process)
     report = command.rejects.stat().st_ino
+    # The first run must outlast the second one's start on a busy machine, and its calls must end soon after a signal.
+    server.set_faults([{"endpoint": "Dialers/*", "fault": "latency", "seconds": 2}])
     second = command.run()
     assert process.poll() is None
     return process, report, second
