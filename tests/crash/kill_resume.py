@@ -75,16 +75,24 @@ class Server:
         """Return the emulator's state."""
         return json.loads(self._ask("state"))
 
-    def applied(self):
-        """Return how often each call was applied, once nothing is on its way any more."""
+    def reset(self, faults):
+        """Forget all effects, and replace all faults."""
+        self._ask("reset", method="POST")
+        self.set_faults(faults)
+
+    def applied(self, quiet=0.2):
+        """Return how often each call was applied, once nothing is on its way any more: ``quiet`` for so many seconds.
+
+        Longer than any latency that was asked for.
+        """
         last, size = time.monotonic(), -1
         while True:
             state = self.state()
             if (state["in_flight"], state["applied"]) != (0, size):
                 last, size = time.monotonic(), state["applied"] if state["in_flight"] == 0 else -1
-            elif time.monotonic() - last > 0.2:  # longer than any latency that was asked for
+            elif time.monotonic() - last > quiet:
                 break
-            time.sleep(0.02)
+            time.sleep(min(quiet, 0.02))
         ledger = json.loads(self._ask("ledger"))
         return Counter((entry["fields"]["destination"], entry["fields"]["calldate"]) for entry in ledger)
 
