@@ -227,8 +227,8 @@ class _GuardedConnector(aiohttp.TCPConnector):
             if not reused:
                 _read_little(connection.transport)
                 break
-            # Without a body there is no write_bytes, so nobody asks the guard later.
-            if not protocol.should_close and (req.body or _usable(connection, self.probe)):
+            # Asked again before the first byte; but what the loop reads until then, half an answer, nobody can see.
+            if _usable(connection, self.probe):
                 break
             connection.close()
         if attempt.expired():

@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kill_resume import PATIENCE, Command, Server, compare
 
 SYSCALLS = (
-    "sendto recvfrom write read pwrite64 fdatasync fsync ftruncate openat close unlink fcntl socket connect "
-    "epoll_ctl epoll_wait futex"
-).split()
+    *("sendto", "recvfrom", "write", "read", "pwrite64", "fdatasync", "fsync", "ftruncate", "openat", "close"),
+    *("unlink", "fcntl", "socket", "connect", "epoll_ctl", "epoll_wait", "futex"),
+)
 IN_FLIGHT = 4
 ROWS = 24
 # Calls overtake each other; one token dies and one call is put off, so that marks are taken back and made again.
@@ -39,7 +39,14 @@ FAULTS = [
     {"endpoint": "Dialers/*", "fault": "latency", "seconds": 0.002},
     {"endpoint": "Dialers/*", "fault": "latency", "seconds": 0.004, "probability": 0.5},
     {"endpoint": "Dialers/*", "fault": "status", "status": 401, "after": 5, "count": 1},
-    {"endpoint": "Dialers/*", "fault": "status", "status": 429, "headers": {"Retry-After": "0"}, "after": 9, "count": 1},
+    {
+        "endpoint": "Dialers/*",
+        "fault": "status",
+        "status": 429,
+        "headers": {"Retry-After": "0"},
+        "after": 9,
+        "count": 1,
+    },
 ]
 
 
@@ -241,9 +248,9 @@ def prove(folder, *, kills, seed, jobs=2, say=print):
         proof.problems.append(f"no kill at {name}")
     say(f"kills: {', '.join(f'{name} {count}' for name, count in sorted(proof.killed.items()))}")
     say(
-        f"{done} kills in {time.monotonic() - began:.0f} s, seed {seed} ({proof.missed} runs ended before their point): "
-        f"{done * ROWS} rows, {proof.applied} calls applied, {proof.twice} twice, {proof.lost} lost; unknown rows a kill: "
-        f"{dict(sorted(proof.unknown.items()))}, {IN_FLIGHT} allowed"
+        f"{done} kills in {time.monotonic() - began:.0f} s, seed {seed} ({proof.missed} runs ended before their "
+        f"point): {done * ROWS} rows, {proof.applied} calls applied, {proof.twice} twice, {proof.lost} lost; unknown "
+        f"rows a kill: {dict(sorted(proof.unknown.items()))}, {IN_FLIGHT} allowed"
     )
     return proof.problems
 
