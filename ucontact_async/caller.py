@@ -118,7 +118,8 @@ class HttpCaller:
         flight = Flight()
         if prepared.safety is not Safety.ONCE:
             return await self.perform(prepared, flight, wait=self.settings.wait)
-        task = self._spawn(self.perform(prepared, flight, wait=self.settings.wait))
+        # From now on, not from the task's first turn: a process may be stopped in between.
+        task = self._spawn(self.perform(prepared, flight, wait=self.settings.wait, asked=self._clock()))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -140,12 +141,17 @@ class HttpCaller:
         elif isinstance(error, UContactError):
             self._notify(Abandoned(request, error=error))
 
-    async def perform(self, prepared: Prepared[R], flight: Flight, *, wait: float | None) -> R:
+    async def perform(
+        self, prepared: Prepared[R], flight: Flight, *, wait: float | None, asked: float | None = None
+    ) -> R:
         """Send what was prepared, again only where the safety of its endpoint allows it, and return the reply.
 
-        ``wait`` bounds, in seconds, each wait for login, gate and slot; ``None`` waits for ever.
+        ``wait`` bounds, in seconds, each wait for login, gate and slot; ``None`` waits for ever. ``asked`` is the
+        moment from which ``send_by`` counts, by default now.
         """
-        send_by = None if prepared.send_by is None else self._clock() + prepared.send_by
+        send_by = None
+        if prepared.send_by is not None:
+            send_by = (self._clock() if asked is None else asked) + prepared.send_by
         refused: Token | None = None
         tries = 0
         while True:

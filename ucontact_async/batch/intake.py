@@ -114,8 +114,11 @@ class Intake:
         self._emit([stopped(job) for job in left])
 
     async def aclose(self) -> None:
-        """Let go of the input."""
-        await self._source.aclose()
+        """Let go of the input; what an asynchronous one had given in advance is settled as stopped."""
+        for item in await self._source.aclose():
+            planned = self._plan(item, self._index)
+            self._index += 1
+            self._emit([stopped(planned) if isinstance(planned, Job) else planned])
 
     async def _read_block(self) -> None:
         items = await self._source.block(BLOCK)
@@ -283,12 +286,17 @@ class _Source:
             await asyncio.wait([self._upcoming], timeout=0)
         return items
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> list[Any]:
+        """Let go of the input and return what it gave that is in no block."""
+        left = []
         if self._upcoming is not None:
             self._upcoming.cancel()
             await asyncio.wait([self._upcoming])
+            if not self._upcoming.cancelled() and self._upcoming.exception() is None:
+                left.append(self._upcoming.result())
         closing = getattr(self._async, "aclose", None) or getattr(self._sync, "close", None)
         if closing is not None:
             waiting = closing()
             if waiting is not None:
                 await waiting
+        return left

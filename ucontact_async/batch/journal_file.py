@@ -324,10 +324,23 @@ def _locked(path: Path) -> IO[bytes]:
 
 
 def _make_folder(folder: Path) -> None:
-    """Create what is missing on the way to ``folder``, all of it for its owner only."""
+    """Create what is missing on the way to ``folder``, durably, all of it for its owner only."""
     for part in [*reversed(folder.parents), folder]:
         if not part.exists():
             part.mkdir(mode=0o700, exist_ok=True)
+            _sync_folder(part.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the entries of ``folder`` survive a power cut: SQLite does so for its files, not for the folders above."""
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):  # one that may not be read, or a file system that cannot
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _mounts() -> str:
