@@ -340,8 +340,10 @@ class SessionLane:
                 body += chunk
                 if len(body) > outgoing.limit:
                     raise UnreadableReply(f"the answer is longer than {outgoing.limit} bytes", status=response.status)
-            if attempt.large is not None and not attempt.large.gone and response.status < 300:
-                raise UnreadableReply("an answer came before the whole request had left", status=response.status)
+            if attempt.large is not None and not attempt.large.gone:
+                attempt.abort()  # or the rest would go on leaving behind our back
+                if response.status < 300:
+                    raise UnreadableReply("an answer came before the whole request had left", status=response.status)
         except BaseException:
             response.close()
             raise

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import datetime as dt
+import logging
 import socket
 import ssl
 import sys
@@ -262,7 +263,7 @@ def main(argv=None):
         print(f"{args.lane}: {error}", file=sys.stderr)
         return 2
     wanted = cells(only=args.only)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=logging.disable) as pool:
         running = {
             loop: pool.submit(run_in, loop, wanted, lane=args.lane, jobs=args.jobs) for loop in args.loop or LOOPS
         }
