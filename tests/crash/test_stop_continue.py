@@ -76,3 +76,30 @@ async def test_what_was_read_in_advance_has_an_outcome_too(uc):
                 outcomes.stop("enough")
     assert 3 < len(seen) == read < 1000
     assert len({outcome.request.destination for outcome in seen}) == read
+
+
+async def test_an_input_that_cannot_be_closed_costs_no_outcome(emulator, uc, tmp_path):
+    """An input that fails when it is closed ends the run with its error, and the journal has all that was done."""
+    calls = [
+        ScheduledCall(campaign="Ventas->", destination=f"09{number:07d}", calldate=datetime(2099, 5, 5, 10))
+        for number in range(300)
+    ]
+
+    async def requests():
+        try:
+            for call in calls:
+                yield call
+        finally:
+            raise OSError("the file is gone")
+
+    seen = []
+    with pytest.raises(OSError, match="the file is gone"):  # noqa: PT012  the run raises where its outcomes end
+        async with uc.stream(requests(), max_concurrency=2, journal=tmp_path / "run.journal") as outcomes:
+            async for outcome in outcomes:
+                seen.append(outcome)
+                if len(seen) == 3:
+                    outcomes.stop("enough")
+    done = {outcome.request.destination for outcome in seen if outcome.status == "succeeded"}
+    assert done == {entry.fields["destination"] for entry in emulator.ledger} != set()
+    report = await uc.bulk(calls, journal=tmp_path / "run.journal")
+    assert (report.rows, len(emulator.ledger)) == (300, 300)

@@ -172,7 +172,13 @@ BODIES = [
         0,
         body=BIG,
     ),
-    Case("8 MiB, 503 after the head", _early(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"), FAULT, 0, body=BIG),
+    Case(
+        "8 MiB, 503 after the head",
+        _early(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"),
+        FAULT,
+        0,
+        body=BIG,
+    ),
     # It cannot have done what it has not read; and yet it says so.
     Case("8 MiB, done after the head", _early(ONE), UNREADABLE, 0, body=BIG),
     act("8 MiB, read whole", "request", ONE, error="", body=BIG),

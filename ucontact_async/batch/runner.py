@@ -196,8 +196,10 @@ class Bulk:
 
     async def _close(self) -> None:
         try:
-            await self._intake.aclose()
-            await self._journal.aclose()
+            try:
+                await self._intake.aclose()
+            finally:  # the input may fail at being closed
+                await self._journal.aclose()
         except Exception as error:  # noqa: BLE001  kept for the consumer
             self._fail(error)
         finally:
