@@ -135,7 +135,7 @@ class FaultyServer:
     fault, an ``idle`` one once: all later connections are good.
     """
 
-    def __init__(self, script, *, context=None, warm=0, idle=False, backlog=128):
+    def __init__(self, script, *, context=None, warm=0, idle=False):
         """Listen; ``context`` makes it TLS."""
         self.complete = 0
         self.connections = 0
@@ -146,7 +146,7 @@ class FaultyServer:
         self._warm = warm
         self._idle = idle
         self._threads = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self._listener.getsockname()[1]
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
