@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / ROOT
 FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
     "errors java_dates settings text list_file",
     "endpoint wire api contract",
-    "pool lane downloads uploads tokens token_store retry limiter serving",
+    "pool lane downloads uploads tokens token_store retry limiter adaptive pace serving",
     "caller",
     "batch recordings",
     "client",  # over batch too: it mounts bulk and stream
@@ -28,7 +28,13 @@ FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
 )
 FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units.split()}
 NEIGHBOURS = {0, 1}  # on these floors units may know each other, without cycles
-ALSO = {("tokens", "token_store"), ("downloads", "pool"), ("pool", "uploads")}
+ALSO = {
+    ("tokens", "token_store"),
+    ("downloads", "pool"),
+    ("pool", "uploads"),
+    ("limiter", "adaptive"),
+    ("limiter", "pace"),
+}
 TOWERS = {  # beside the floors: all that each may stand on; only the top three floors may enter them
     "emulator": {*FLOORS[0].split(), *FLOORS[1].split(), "serving"},
     "portal": {*FLOORS[0].split(), *FLOORS[1].split()},

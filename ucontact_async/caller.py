@@ -14,9 +14,20 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from .api import endpoint_of
+from .api.campaigns import Campaigns, GetQueueSummary
 from .endpoint import Endpoint, Flight, Prepared, Request, Safety
-from .errors import NotSent, OutcomeUnknown, Refused, Throttled, UContactError, Unauthorized
+from .errors import (
+    NotSent,
+    OutcomeUnknown,
+    Refused,
+    ReplyLost,
+    ServerFault,
+    Throttled,
+    UContactError,
+    Unauthorized,
+)
 from .limiter import Limiter, Priority
+from .pace import Pace
 from .pool import Attempt, Lane, Outgoing
 from .retry import RetryRule
 from .settings import Settings
@@ -66,6 +77,7 @@ class HttpCaller:
         tokens: TokenManager | None = None,
         notify: Callable[[Abandoned], None] | None = None,
         priority: Priority = "interactive",
+        pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Join the parts; without ``tokens`` only what needs none (the login itself) can be called."""
@@ -76,12 +88,13 @@ class HttpCaller:
         self.retry = retry
         self.tokens = tokens
         self.priority: Priority = priority
+        self._pace = pace
         self._spawn = spawn
         self._notify = notify
         self._clock = clock
 
-    def with_options(self, settings: Settings, priority: Priority) -> HttpCaller:
-        """Return a caller that shares everything else."""
+    def with_options(self, settings: Settings, priority: Priority, pace: Pace | None = None) -> HttpCaller:
+        """Return a caller that shares everything else; ``pace`` is kept by its calls beside that of the limiter."""
         return HttpCaller(
             settings=settings,
             lane=self.lane,
@@ -91,6 +104,7 @@ class HttpCaller:
             tokens=self.tokens,
             notify=self._notify,
             priority=priority,
+            pace=pace,
             clock=self._clock,
         )
 
@@ -194,11 +208,20 @@ class HttpCaller:
             attempt.forbid()
         try:
             await self._take_slot(prepared, flight, attempt, wait)
+            outgoing = self._outgoing(prepared, token)
+            began = self._clock()
+            seconds: float | None = None
             try:
-                answer = await self.lane.exchange(self._outgoing(prepared, token), attempt)
+                answer = await self.lane.exchange(outgoing, attempt)
+                if answer.status < 400:
+                    seconds = self._clock() - began
+            except ReplyLost:
+                if self._clock() - began >= outgoing.timeout:
+                    self.limiter.overloaded(refused=False)
+                raise
             finally:
                 if prepared.authenticated:
-                    self.limiter.release()
+                    self.limiter.release(seconds)
         except asyncio.CancelledError:
             if flight.arms and not attempt.left:
                 flight.withdraw()
@@ -210,16 +233,15 @@ class HttpCaller:
         """Wait for gate, pace and slot, in this order; armed in between, so that no slot is held for a journal."""
         if not prepared.authenticated:
             return  # a login must not wait for the calls that wait for it
+        read = prepared.safety is Safety.READ
         while True:
-            await self.limiter.turn(wait)
+            await self.limiter.turn(wait, priority=self.priority, read=read, probe=self._probe)
             if attempt.expired():
                 raise NotSent("it was too late for the first byte to leave", transient=False)
             if flight.arms:
                 await flight.arm()
-            await self.limiter.acquire(self.priority, wait)
-            if not self.limiter.closed:
+            if await self.limiter.acquire(self.priority, wait, self._pace, read=read):
                 return
-            self.limiter.release()
             if flight.arms:
                 flight.withdraw()
 
@@ -245,10 +267,29 @@ class HttpCaller:
         )
 
     def _note(self, error: UContactError) -> None:
-        """Tell the limiter what ``error`` says of the server's state; a lost answer says nothing."""
+        """Tell the limiter what ``error`` says of the server's state; a broken connection says nothing."""
+        if not self._overload(error) and isinstance(error, Refused):
+            self.limiter.recovered()
+
+    def _overload(self, error: UContactError) -> bool:
+        """Close the gate if ``error`` is a sign of overload, and say whether it is; time-outs are seen in the try."""
         if isinstance(error, Throttled):
             self.limiter.overloaded(error.retry_after)
-        elif isinstance(error, Refused):
-            self.limiter.recovered()
+        elif isinstance(error, ServerFault) and error.status in (429, 503, 504):
+            self.limiter.overloaded()
         elif isinstance(error, NotSent) and error.transient:
             self.limiter.overloaded(reached=False)
+        else:
+            return False
+        return True
+
+    async def _probe(self) -> bool:
+        """Say whether the server answers a read: finding out whether a gate may open must not be able to do harm."""
+        prepared = Campaigns.summary.prepare(GetQueueSummary(), self._rules)
+        token = None if self.tokens is None else self.tokens.peek()
+        try:
+            answer = await self.lane.exchange(self._outgoing(prepared, token), Attempt(clock=self._clock))
+            read_answer(answer, Reply.TEXT, self.settings.profile)
+        except UContactError as error:
+            return not (self._overload(error) or isinstance(error, ReplyLost | NotSent))
+        return True

@@ -27,6 +27,7 @@ from .downloads import Downloads
 from .endpoint import Flight, Prepared, Request, Safety
 from .errors import NotFound, SettingsError
 from .limiter import Limiter, Priority
+from .pace import Pace
 from .pool import SessionLane
 from .recordings.group import Recordings
 from .recordings.places import Places
@@ -261,14 +262,16 @@ class UContact:
         """
         from .batch.runner import Bulk
 
+        pace = None if options.max_per_second is None else Pace(options.max_per_second)
         return Bulk(
             items,
-            caller=self._caller.with_options(self.settings, "bulk"),
+            caller=self._caller.with_options(self.settings, "bulk", pace),
             limiter=self.limiter,
             server=self.settings.url,
             options=options,
             spawn=self._spawn,
             planner=planner,
+            pace=pace,
         )
 
     def preview(self, request: Request[Any]) -> tuple[str, str]:

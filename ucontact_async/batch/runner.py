@@ -23,6 +23,7 @@ from ..errors import (
     Unauthorized,
 )
 from ..limiter import Limiter
+from ..pace import Pace
 from .intake import Intake, Job, Planner, outcome_of, stopped
 from .journal import Header, Journal
 from .options import BulkOptions
@@ -70,6 +71,7 @@ class Bulk:
         options: BulkOptions,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         planner: Planner | None = None,
+        pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -84,7 +86,7 @@ class Bulk:
         self._planner = planner
         self._clock = clock
         self._now = now
-        self._pace = Limiter("auto", max_per_second=options.max_per_second, clock=clock)
+        self._pace = pace
         self._outbox = Outbox(ordered=options.ordered)
         self._flights: dict[anyio.CancelScope, _RowFlight | None] = {}
         self._stopping = asyncio.Event()
@@ -220,7 +222,7 @@ class Bulk:
         flight = self._flights[scope] = _RowFlight(self._journal, job)
         started = self._clock()
         try:
-            if self.options.max_per_second is not None:
+            if self._pace is not None:
                 await self._pace.turn()
             if (late := self._expired(job)) is not None:
                 self._settle(job, late)
