@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         Unauthorized,
         UnreadableReply,
     )
-    from .limiter import Limiter
+    from .limiter import Limiter, LimiterStats
     from .list_file import ListRow, TypedNumber
     from .recordings.report import Downloaded, DownloadReport
     from .settings import ServerProfile, Settings
@@ -87,6 +87,7 @@ _HOMES = {
     "JournalRow": "batch.journal_rows",
     "JournalRows": "batch.journal_rows",
     "Limiter": "limiter",
+    "LimiterStats": "limiter",
     "ListFile": "api.lists",
     "ListRow": "list_file",
     "ListWriter": "api.lists",
@@ -158,6 +159,7 @@ __all__ = [
     "JournalRow",
     "JournalRows",
     "Limiter",
+    "LimiterStats",
     "ListFile",
     "ListRow",
     "ListWriter",

@@ -31,6 +31,8 @@ QUEUE, CUT = 1.6, 0.7
 DOUBT = 2.0
 # The base is measured anew every so many seconds and windows, with the limit lowered by so much for a window.
 EPOCH, WINDOWS, LOWERED = 10.0, 12, 0.75
+# A lower limit has shortened a queue if it left at most so much of the latency.
+HELPED = 0.85
 # A limit counts as used from this share of it on; of one that nobody uses nothing can be learnt.
 IN_USE = 0.75
 # A window is as long as this many seconds and samples, and two rounds; while the limit doubles, few samples will do.
@@ -165,7 +167,7 @@ class AdaptiveLimit:
         elif aim >= self._aim or not self._reference[0]:
             self._reference = (self._aim, mean)
         elif self._aim <= CUT * self._reference[0]:
-            if mean > 0.85 * self._reference[1]:
+            if mean > HELPED * self._reference[1]:
                 return True
             self._reference = (self._aim, mean)
         return False
@@ -177,7 +179,7 @@ class AdaptiveLimit:
 
     def _descend(self, now: float, mean: float) -> None:
         """Lower the limit for as long as that costs no throughput: what is left then is the latency without a queue."""
-        if mean < 0.82 * self._mean and self._aim > 1.0:
+        if mean < HELPED * self._mean and self._aim > 1.0:
             self._lower(mean)
             return
         self._aim = GAIN * self._unhurt * self.base + 1.0

@@ -298,6 +298,8 @@ class Limiter:
         queue.append(waiter)
         self._wake()
         try:
+            if wait is None:
+                return await told
             async with asyncio.timeout(wait):
                 return await told
         except BaseException as error:

@@ -27,6 +27,7 @@ from ucontact_async import (
     JournalRow,
     JournalRows,
     Limiter,
+    LimiterStats,
     ListFile,
     ListRow,
     ListWriter,
@@ -265,6 +266,7 @@ async def lifetime() -> None:
         assert_type(uc, UContact)
         assert_type(uc.with_options(timeout=5, priority="bulk"), UContact)
         assert_type(uc.limiter, Limiter)
+        assert_type(uc.limiter.stats, LimiterStats)
         uc.with_options(priority="low")  # type: ignore[arg-type]  # no such priority
         uc.limiter.max_concurrency = "many"  # type: ignore[assignment]  # no number
         uc.limiter.max_concurrency = "auto"
