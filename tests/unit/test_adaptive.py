@@ -3,7 +3,7 @@
 import pytest
 from simulated_server import LAWS, simulate
 
-from ucontact_async.adaptive import CAP, START
+from ucontact_async.adaptive import CAP, SAMPLES, START, AdaptiveLimit
 
 SLOTS, SECONDS = 20, 0.05
 CAPACITY = SLOTS / SECONDS
@@ -108,3 +108,21 @@ def test_a_server_that_hangs():
     in_flight = max(limit for moment, limit in run.limits if 3 < moment <= 5)
     assert 0 < run.unknown <= 1.5 * in_flight
     assert run.rate(20, 25) >= 0.8 * CAPACITY
+
+
+def test_a_queue_is_seen_before_the_window_is_full():
+    """Of answers that take ten times as long, a fifth of a window is enough to lower the limit."""
+    law, now = AdaptiveLimit(cap=20, now=0.0), 0.0
+
+    def answer(seconds):
+        nonlocal now
+        now += seconds / law.limit
+        if law.sample(seconds, law.limit):
+            law.decide(now)
+
+    while law.phase == "start" or now < 5.0:
+        answer(0.05)
+    assert law.limit == 20
+    for _ in range(SAMPLES // 5 + 20):  # and those that were sent before
+        answer(0.5)
+    assert law.limit < 20
