@@ -185,7 +185,7 @@ class HttpCaller:
                     pause: float | None = 0.0
                 else:
                     pause = self.retry.pause(error, tries, prepared.safety)
-                self._note(error)
+                self._note(error, reached=flight.left)
                 if pause is None or (wait is not None and pause > wait):
                     raise
                 if send_by is not None and self._clock() + pause > send_by:
@@ -266,18 +266,18 @@ class HttpCaller:
             limit=prepared.reply.limit,
         )
 
-    def _note(self, error: UContactError) -> None:
+    def _note(self, error: UContactError, *, reached: bool) -> None:
         """Tell the limiter what ``error`` says of the server's state; a broken connection says nothing."""
-        if not self._overload(error) and isinstance(error, Refused):
+        if not self._overload(error, reached=reached) and isinstance(error, Refused):
             self.limiter.recovered()
 
-    def _overload(self, error: UContactError) -> bool:
+    def _overload(self, error: UContactError, *, reached: bool) -> bool:
         """Close the gate if ``error`` is a sign of overload, and say whether it is; time-outs are seen in the try."""
         if isinstance(error, Throttled):
             self.limiter.overloaded(error.retry_after)
         elif isinstance(error, ServerFault) and error.status in (429, 503, 504):
             self.limiter.overloaded()
-        elif isinstance(error, NotSent) and error.transient:
+        elif isinstance(error, NotSent) and error.transient and not reached:
             self.limiter.overloaded(reached=False)
         else:
             return False
@@ -287,9 +287,10 @@ class HttpCaller:
         """Say whether the server answers a read: finding out whether a gate may open must not be able to do harm."""
         prepared = Campaigns.summary.prepare(GetQueueSummary(), self._rules)
         token = None if self.tokens is None else self.tokens.peek()
+        attempt = Attempt(clock=self._clock)
         try:
-            answer = await self.lane.exchange(self._outgoing(prepared, token), Attempt(clock=self._clock))
+            answer = await self.lane.exchange(self._outgoing(prepared, token), attempt)
             read_answer(answer, Reply.TEXT, self.settings.profile)
         except UContactError as error:
-            return not (self._overload(error) or isinstance(error, ReplyLost | NotSent))
+            return not (self._overload(error, reached=attempt.left) or isinstance(error, ReplyLost | NotSent))
         return True

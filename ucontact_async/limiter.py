@@ -258,6 +258,18 @@ class Limiter:
         if self._opens_at <= self._clock():
             self.overloaded(refused=False)
 
+    def start(self) -> bool:
+        """Take a slot at once if nothing stands in the way; ``False`` says to wait by :meth:`turn` and acquire."""
+        if self._closed or self._interactive or self._bulk or self._pace.per_second is not None:
+            return False
+        if not self._in_flight and self._learning and self._clock() - self._idle_since > IDLE:
+            self._adaptive.restart(self._clock())
+            self._limit = self._adaptive.limit
+        if self._in_flight >= self._limit:
+            return False
+        self._in_flight += 1
+        return True
+
     async def acquire(
         self,
         priority: Priority = "interactive",
@@ -273,16 +285,7 @@ class Limiter:
         """
         if self._closed and not read:
             return False
-        if not self._in_flight and self._learning and self._clock() - self._idle_since > IDLE:
-            self._adaptive.restart(self._clock())
-            self._limit = self._adaptive.limit
-        if (
-            self._in_flight < self._limit
-            and not (self._interactive or self._bulk)
-            and pace is None
-            and self._pace.per_second is None
-        ):
-            self._in_flight += 1
+        if pace is None and self.start():
             return True
         return await self._queue_up(priority, wait, pace)
 
