@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / ROOT
 FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
     "errors java_dates settings text list_file",
     "endpoint wire api contract",
-    "pool lane downloads uploads tokens token_store retry limiter adaptive pace serving",
+    "pool lane answers downloads uploads tokens token_store retry limiter adaptive pace serving",
     "caller",
     "batch recordings",
     "client",  # over batch too: it mounts bulk and stream
@@ -32,6 +32,8 @@ ALSO = {
     ("tokens", "token_store"),
     ("downloads", "pool"),
     ("pool", "uploads"),
+    ("lane", "pool"),
+    ("lane", "answers"),
     ("limiter", "adaptive"),
     ("limiter", "pace"),
 }
@@ -43,7 +45,7 @@ TOWERS = {  # beside the floors: all that each may stand on; only the top three 
 TOP = {"__init__", "cli", "__main__"}
 
 CONFINED = {  # a module or call, and the only modules that may use it
-    "aiohttp": "pool lane downloads uploads serving emulator emulator.*",
+    "aiohttp": "pool lane answers downloads uploads serving emulator emulator.*",
     "anyio": "*",
     "argparse": "cli cli.* __main__",
     "backoff": "retry",

@@ -26,9 +26,10 @@ from .caller import Abandoned, HttpCaller
 from .downloads import Downloads
 from .endpoint import Flight, Prepared, Request, Safety
 from .errors import NotFound, SettingsError
+from .lane import CommandLane
 from .limiter import Limiter, Priority
 from .pace import Pace
-from .pool import SessionLane
+from .pool import Lane, SessionLane
 from .recordings.group import Recordings
 from .recordings.places import Places
 from .retry import RetryRule
@@ -77,7 +78,7 @@ class UContact:
         token_store: TokenStore | None = None,
         limiter: Limiter | None = None,
         connection: Literal["keep", "fresh"] = "keep",
-        lane: Literal["auto", "session"] = "auto",
+        lane: Literal["auto", "session", "command"] = "auto",
         profile: ServerProfile | None = None,
         ca: str | Path | None = None,
     ) -> None:
@@ -100,7 +101,7 @@ class UContact:
         self._watches: WeakSet[Watch[Any]] = WeakSet()
         login_caller = HttpCaller(
             settings=settings,
-            lane=SessionLane(settings),
+            lane=_lane_of(settings),
             limiter=limiter or Limiter(),
             retry=RetryRule(),
             spawn=self._spawn,
@@ -371,6 +372,13 @@ class UContact:
         _log.warning("a cancelled call was finished all the same: %s, %s", type(event.request).__name__, outcome)
         for listener in self._listeners:
             listener(event)
+
+
+def _lane_of(settings: Settings) -> Lane:
+    session = SessionLane(settings)
+    if settings.lane == "session":
+        return session
+    return CommandLane(session, fresh=settings.connection == "fresh", reads=settings.lane == "command")
 
 
 class _Login:

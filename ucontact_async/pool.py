@@ -24,7 +24,7 @@ import msgspec
 
 from .errors import NotSent, ReplyLost, UContactError, UnreadableReply
 from .uploads import PIECE, LargeBody
-from .wire import CONTENT_TYPE, Answer
+from .wire import CONTENT_TYPE, Answer, address
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout
@@ -36,12 +36,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONNECT_TIMEOUT",
+    "KEEPALIVE",
     "Attempt",
     "Lane",
     "Outgoing",
     "Phase",
     "SessionLane",
     "cause_of",
+    "expired",
+    "failure_of",
     "not_sent",
     "readable",
     "trust_of",
@@ -160,6 +163,11 @@ class Attempt:
 class Lane(Protocol):
     """A way to the server."""
 
+    @property
+    def name(self) -> str:
+        """The way that commands take."""
+        ...
+
     async def exchange(self, outgoing: Outgoing, attempt: Attempt) -> Answer:
         """Send and return the answer, or raise ``NotSent``, ``ReplyLost`` or ``UnreadableReply``."""
         ...
@@ -233,7 +241,7 @@ class _GuardedConnector(aiohttp.TCPConnector):
             connection.close()
         if attempt.expired():
             connection.release()
-            raise _expired()
+            raise expired()
         attempt.connected(connection.transport, reused=reused)
         return connection
 
@@ -266,6 +274,8 @@ class SessionLane:
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    name = "session"
+
     async def exchange(self, outgoing: Outgoing, attempt: Attempt) -> Answer:
         """Send and return the answer; a connection found dead before the first byte is replaced, not reported."""
         session = self._open()
@@ -281,7 +291,7 @@ class SessionLane:
                             raise
         except BaseException as error:
             attempt.abort()
-            failure = _failure_of(error, attempt, outgoing)
+            failure = failure_of(error, attempt, outgoing)
             if failure is None:
                 raise
         finally:
@@ -294,6 +304,28 @@ class SessionLane:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    async def lease(self, attempt: Attempt) -> Connection:
+        """Return a connection on which nothing waits, for another lane to use; ``attempt`` learns whether it is new.
+
+        Whoever leases it closes or releases it.
+        """
+        connector = self._open().connector
+        assert connector is not None
+        token = _ATTEMPT.set(attempt)
+        try:
+            return await connector.connect(self.blank("/", None), [], _timeouts())
+        finally:
+            _ATTEMPT.reset(token)
+
+    def blank(self, path: str, authorization: str | None) -> aiohttp.ClientRequest:
+        """Return what :meth:`exchange` sends for ``path``, but for the body."""
+        session = self._open()
+        headers = session.headers.copy()
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        loop = asyncio.get_running_loop()
+        return aiohttp.ClientRequest("POST", address(self._settings.url, path), headers=headers, loop=loop)
 
     def _open(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
@@ -312,7 +344,7 @@ class SessionLane:
             connector=connector,
             request_class=_GuardedRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
+            timeout=_timeouts(),
             headers={"Content-Type": CONTENT_TYPE, "Accept-Encoding": "identity", "Accept": "*/*"},
             auto_decompress=False,
             raise_for_status=False,
@@ -351,23 +383,28 @@ class SessionLane:
         return Answer(response.status, response.headers, bytes(body), weak=not framed)
 
 
+def _timeouts() -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
+
+
 def trust_of(settings: Settings) -> ssl.SSLContext | bool:
     """Return whose certificates are trusted: what the system trusts, or what ``ca`` holds."""
     return True if settings.ca is None else ssl.create_default_context(cafile=settings.ca)
 
 
-def _expired() -> NotSent:
+def expired() -> NotSent:
+    """Return what becomes of a request whose time has passed."""
     return NotSent("it was too late for the first byte to leave", transient=False)
 
 
-def _failure_of(error: BaseException, attempt: Attempt, outgoing: Outgoing) -> UContactError | None:
+def failure_of(error: BaseException, attempt: Attempt, outgoing: Outgoing) -> UContactError | None:
     """Return our error for what aiohttp raised, by how far the attempt got; ``None`` to let ``error`` pass."""
     if not isinstance(error, aiohttp.ClientError | OSError | TimeoutError | ValueError | UContactError):
         return None
     if not attempt.left:
         if isinstance(error, UContactError):
             return error
-        return _expired() if attempt.expired() else not_sent(error, outgoing.timeout)
+        return expired() if attempt.expired() else not_sent(error, outgoing.timeout)
     # What a server that has answered already makes of a part of a request is not known.
     if attempt.incomplete and attempt.phase is not Phase.ANSWERED:
         return NotSent("the connection broke before the whole request had left")

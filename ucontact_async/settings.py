@@ -85,7 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     records: str | None = None
     backup_records: str | None = None
     connection: Literal["keep", "fresh"] = "keep"
-    lane: Literal["auto", "session"] = "auto"
+    lane: Literal["auto", "session", "command"] = "auto"
     ca: Path | None = None
     timeout: float = 30.0
     wait: float = 30.0
@@ -98,8 +98,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(f"token_scheme is Basic or Bearer, not {self.token_scheme!r}")
         if self.connection not in ("keep", "fresh"):
             raise SettingsError(f"connection is 'keep' or 'fresh', not {self.connection!r}")
-        if self.lane not in ("auto", "session"):
-            raise SettingsError(f"lane is 'auto' or 'session', not {self.lane!r}")
+        if self.lane not in ("auto", "session", "command"):
+            raise SettingsError(f"lane is 'auto', 'session' or 'command', not {self.lane!r}")
         if self.profile.hangup not in ("HungupPhone", "HangupPhone"):
             raise SettingsError(f"hangup is 'HungupPhone' or 'HangupPhone', not {self.profile.hangup!r}")
         if self.token is not None and not re.fullmatch(r"[\x21-\x7e]+", self.token.reveal()):

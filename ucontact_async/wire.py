@@ -35,7 +35,18 @@ if TYPE_CHECKING:
     from .settings import ServerProfile
     from .text import Rules
 
-__all__ = ["Answer", "Field", "FormCodec", "JsonReply", "Reply", "encode_form", "fields_of", "masked", "read_answer"]
+__all__ = [
+    "Answer",
+    "Field",
+    "FormCodec",
+    "JsonReply",
+    "Reply",
+    "address",
+    "encode_form",
+    "fields_of",
+    "masked",
+    "read_answer",
+]
 
 R = TypeVar("R")
 
@@ -105,6 +116,11 @@ def _mask(field: Field, value: Any) -> Any:
 def encode_form(form: Mapping[str, str]) -> bytes:
     """Return ``form`` percent-encoded, a blank as ``+``."""
     return URL.build(query=form).raw_query_string.encode("ascii")
+
+
+def address(origin: str, path: str) -> URL:
+    """Return the whole address of ``path`` on the server at ``origin``."""
+    return URL(origin).join(URL(path))
 
 
 class FormCodec:

@@ -98,12 +98,11 @@ class Seen:
         return expected and self.applied in said
 
 
-async def run_case(case, *, connection="keep", warm=False):
+async def run_case(case, *, lane, connection="keep", warm=False):
     """Send one ScheduledCall into the fault of ``case``; ``warm`` sends it over a connection used before."""
     async with Emulator() as emulator:
-        client = UContact(
-            emulator.url, user="api", password="secret", timezone="America/Montevideo", connection=connection
-        )
+        options = {"timezone": "America/Montevideo", "connection": connection, "lane": lane}
+        client = UContact(emulator.url, user="api", password="secret", **options)
         async with client as uc:
             await uc.login()
             if warm:
@@ -120,12 +119,12 @@ async def run_case(case, *, connection="keep", warm=False):
         return Seen(emulator.ledger.requests[ENDPOINT], len(emulator.ledger.of(ENDPOINT)), error, attempts)
 
 
-async def _print_table(connection):
+async def _print_table(lane, connection):
     print(f"{'fault':<62} {'requests':>8} {'applied':>7}  {'raised':<16} right")
     wrong = 0
     for case in CASES:
         for warm in (False, True):
-            seen = await run_case(case, connection=connection, warm=warm)
+            seen = await run_case(case, lane=lane, connection=connection, warm=warm)
             right = seen.right(case)
             wrong += not right
             name = f"{case.name}{' (used connection)' if warm else ''}"
@@ -137,4 +136,6 @@ async def _print_table(connection):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--connection", choices=("keep", "fresh"), default="keep")
-    sys.exit(1 if asyncio.run(_print_table(parser.parse_args().connection)) else 0)
+    parser.add_argument("--lane", choices=("command", "session"), default="command")
+    arguments = parser.parse_args()
+    sys.exit(1 if asyncio.run(_print_table(arguments.lane, arguments.connection)) else 0)

@@ -209,11 +209,11 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"
     ],
     ids=["answers again", "answers again later", "closes"],
 )
-@pytest.mark.parametrize("connection", ["keep", "fresh"])
-async def test_a_poisoned_connection_is_not_used(afterwards, connection):
+@pytest.mark.parametrize(("connection", "lane"), [("keep", "command"), ("keep", "session"), ("fresh", "auto")])
+async def test_a_poisoned_connection_is_not_used(afterwards, connection, lane):
     """What waits unread on an idle connection, an answer or its end, is neither our answer nor our loss."""
     with Treacherous(afterwards) as server:
-        async with UContact(server.url, token="x", timezone="UTC", connection=connection) as uc:
+        async with UContact(server.url, token="x", timezone="UTC", connection=connection, lane=lane) as uc:
             for number in range(30):
                 await uc.send(call(f"0900000{number:02d}"))
                 time.sleep(0.005)  # noqa: ASYNC251  a busy loop: it has not seen yet what came meanwhile

@@ -38,22 +38,24 @@ def client_of(url, **options):
     return UContact(url, **{"user": "api", "password": "secret", "timezone": "America/Montevideo", **options})
 
 
+@pytest.mark.parametrize("lane", ["command", "session"])
 @pytest.mark.parametrize("connection", ["keep", "fresh"])
-async def test_calls_over_tls(authority, trusted, connection):
+async def test_calls_over_tls(authority, trusted, connection, lane):
     """With the authority's certificate given, calls go over TLS, on kept connections and on fresh ones."""
     async with Emulator(ssl_context=server_context(authority)) as emulator:
-        async with client_of(emulator.url, ca=trusted, connection=connection) as uc:
+        async with client_of(emulator.url, ca=trusted, connection=connection, lane=lane) as uc:
             for number in range(5):
                 await uc.send(call(number))
             await asyncio.gather(*(uc.send(call(number)) for number in range(10, 60)))
         assert len(emulator.ledger) == 55
 
 
-async def test_faults_over_tls_are_told_as_without(authority, trusted):
+@pytest.mark.parametrize("lane", ["command", "session"])
+async def test_faults_over_tls_are_told_as_without(authority, trusted, lane):
     """A lost answer over TLS is unknown and sent once; a poisoned idle connection is replaced."""
     async with Emulator(ssl_context=server_context(authority)) as emulator:
         emulator.set_faults({"rules": [{"endpoint": SCHEDULE, "fault": "unsolicited", "count": 10}]})
-        async with client_of(emulator.url, ca=trusted) as uc:
+        async with client_of(emulator.url, ca=trusted, lane=lane) as uc:
             for number in range(20):
                 await uc.send(call(number))
                 await asyncio.sleep(0.002)

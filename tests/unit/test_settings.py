@@ -105,7 +105,7 @@ class TestSettings:
             ({"user": None}, "UCONTACT_USER"),
             ({"token_scheme": "Digest"}, "Basic or Bearer"),
             ({"connection": "reuse"}, "'keep' or 'fresh'"),
-            ({"lane": "fast"}, "'auto' or 'session'"),
+            ({"lane": "fast"}, "'auto', 'session' or 'command'"),
             ({"profile": ServerProfile(hangup="HangUpPhone")}, "'HungupPhone' or 'HangupPhone'"),
             ({"timeout": 0}, "greater than 0"),
             ({"timeout": float("nan")}, "greater than 0"),

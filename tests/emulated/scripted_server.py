@@ -1,0 +1,54 @@
+"""A server in a thread of its own that answers each request with the bytes it is told to."""
+
+import contextlib
+import re
+import socket
+import threading
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"
+
+
+class Scripted:
+    """``script`` is called with a connection, the number of the request on it and its bytes, and answers by itself."""
+
+    def __init__(self, script):
+        self.requests = []
+        self.connections = 0
+        self._script = script
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc_info):
+        self._listener.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.connections += 1
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        with connection, contextlib.suppress(OSError):
+            number = 0
+            while request := _read(connection):
+                self.requests.append(request)
+                if self._script(connection, number, request):
+                    return
+                number += 1
+
+
+def _read(connection):
+    """Return the next whole request, or nothing."""
+    got = b""
+    while chunk := connection.recv(65536):
+        got += chunk
+        end = got.find(b"\r\n\r\n")
+        if end >= 0 and len(got) >= end + 4 + int(re.search(rb"(?i)content-length: (\d+)", got)[1]):
+            return got
+    return b""
