@@ -63,7 +63,9 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Keep snapshots of what could change afterwards; idempotent, for it runs again on every copy."""
         for name, snapshot in _snapshots(type(self)):
-            msgspec.structs.force_setattr(self, name, snapshot(getattr(self, name), name))
+            value = getattr(self, name)
+            if (kept := snapshot(value, name)) is not value:
+                msgspec.structs.force_setattr(self, name, kept)
 
     def check(self) -> None:
         """Refuse fields that contradict each other; called when each for itself has been found sound."""

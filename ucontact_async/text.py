@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from .errors import InvalidRequest
+from .local_time import format_timestamp
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -49,6 +50,7 @@ T = TypeVar("T")
 
 # Line breaks in every disguise, NUL, other control characters and lone surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_BREAK = re.compile("[;\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SEPARATOR = re.compile("[:=;\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DIAL = re.compile(r"[0-9*#+-]{2,24}")
@@ -272,11 +274,19 @@ class Pairs(TextFormat[Mapping[str, str]]):
 
     @staticmethod
     def snapshot(value: Any, field: str) -> Mapping[str, str]:
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):  # asking an abstract class takes a while
             raise InvalidRequest(field, f"expected a mapping of text to text, got {type(value).__name__}")
         return dict(value)
 
     def encode(self, value: Mapping[str, str], field: str, rules: Rules) -> str:
+        try:
+            text = ":".join([name + "=" + item for name, item in value.items()])
+        except TypeError:
+            text = ""
+        # As many separators as we put there, and no name is empty: then no pair for itself need be looked at.
+        separators = (text.count("="), text.count(":") + 1)
+        if separators == (len(value), len(value)) and "" not in value and not _BREAK.search(text):
+            return text
         for name, item in value.items():
             if not name or _SEPARATOR.search(name):
                 raise InvalidRequest(f"{field}.{printable(name)}", "a name is not empty and has no : = ; or line break")
@@ -308,6 +318,8 @@ class PhoneList(TextFormat[Sequence[str]]):
 
     @staticmethod
     def snapshot(value: Any, field: str) -> Sequence[str]:
+        if type(value) is tuple:
+            return value
         # A str is a sequence too: "099" would go out as the three numbers 0, 9 and 9.
         # A set has another order in every process, and so the row another key: a resumed run would send it again.
         if isinstance(value, str | bytes | Mapping | set | frozenset) or not isinstance(value, Iterable):
@@ -396,21 +408,6 @@ class Timestamp(TextFormat["datetime | None"]):
         if moment.tzinfo is None and rules.zone is not None:
             return moment.replace(tzinfo=rules.zone)
         return moment
-
-
-def format_timestamp(value: datetime, field: str, zone: tzinfo | None) -> str:
-    """Write ``value`` in the server's ``zone``; refuse a local time that does not exist or happens twice."""
-    if zone is None:
-        raise InvalidRequest(field, "the server's time zone is not known; set timezone= (or UCONTACT_TIMEZONE)")
-    local = value.replace(tzinfo=zone) if value.tzinfo is None else value.astimezone(zone)
-    # Only in a skipped or a repeated hour does the fold change the offset.
-    if local.utcoffset() != local.replace(fold=1 - local.fold).utcoffset():
-        shown = f"{local:%Y-%m-%d %H:%M:%S}"
-        if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None):
-            raise InvalidRequest(field, f"{shown} does not exist in {zone}: the clock skips it; choose another time")
-        raise InvalidRequest(field, f"{shown} happens twice in {zone}: the clock is set back; choose another time")
-    # isoformat pads years below 1000, strftime does not everywhere.
-    return local.replace(tzinfo=None, microsecond=0).isoformat(" ")
 
 
 def parse_timestamp(text: str) -> datetime | None:

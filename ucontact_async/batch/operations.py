@@ -21,6 +21,7 @@ from ..api.calls import BlockNumber
 from ..api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
 from ..endpoint import Request
 from ..errors import InvalidRequest, SettingsError
+from ..local_time import local_text
 from ..text import CAMPAIGN, CAMPAIGN_OR_ALL, PAIRS, Rules, TextFormat, mask_phone, printable
 from .columns import COLUMNS, PAIR
 from .sources import Row
@@ -290,17 +291,19 @@ def identity_of(request: Request[Any], body: bytes, zone: tzinfo | None = None) 
     ``body`` is the encoded request. With the server's ``zone`` a moment counts as it is sent; without it, an aware one
     counts as UTC and never equals a naive one. A ``-`` in a number is not dialled and does not count.
     """
-    digest = blake2b(endpoint_of(request).path.encode(), digest_size=8)
+    path = endpoint_of(request).path
     names = IDENTITY.get(type(request))
     if names is None:
-        digest.update(b"\0" + body)
+        counted = path.encode() + b"\0" + body
     else:
-        digest.update("".join(["\0" + _counted(name, getattr(request, name), zone) for name in names]).encode())
-    return int.from_bytes(digest.digest(), "big", signed=True)
+        counted = "\0".join([path, *[_counted(name, getattr(request, name), zone) for name in names]]).encode()
+    return int.from_bytes(blake2b(counted, digest_size=8).digest(), "big", signed=True)
 
 
 def _counted(name: str, value: object, zone: tzinfo | None) -> str:
     if isinstance(value, datetime):
+        if zone is not None and (text := local_text(value, zone)) is not None:
+            return text.replace(" ", "T")
         moment = value.replace(microsecond=0)
         if moment.tzinfo is not None:
             moment = moment.astimezone(UTC) if zone is None else moment.astimezone(zone).replace(tzinfo=None)
