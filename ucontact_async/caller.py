@@ -174,7 +174,7 @@ class HttpCaller:
             token: Token | None = None
             try:
                 if prepared.authenticated:
-                    token = await self.token(refused, wait)
+                    token = self._live(refused) or await self.token(refused, wait)
                 reply = await self._try(prepared, flight, token, send_by, wait)
             except UContactError as error:
                 error.endpoint = prepared.path
@@ -207,7 +207,10 @@ class HttpCaller:
         if flight.forbidden:
             attempt.forbid()
         try:
-            await self._take_slot(prepared, flight, attempt, wait)
+            # A login must not wait for the calls that wait for it.
+            at_once = not flight.arms and self._pace is None and self.limiter.start()
+            if prepared.authenticated and not at_once:
+                await self._take_slot(prepared, flight, attempt, wait)
             outgoing = self._outgoing(prepared, token)
             began = self._clock()
             seconds: float | None = None
@@ -229,7 +232,7 @@ class HttpCaller:
         reply: Reply[R] = prepared.reply
         return read_answer(answer, reply, self.settings.profile)
 
-    async def _take_slot(self, prepared: Prepared[Any], flight: Flight, attempt: Attempt, wait: float | None) -> None:
+    async def _take_slot(self, flight: Flight, attempt: Attempt, wait: float | None) -> None:
         """Wait for gate, pace and slot, in this order; armed in between, so that no slot is held for a journal."""
         if not prepared.authenticated:
             return  # a login must not wait for the calls that wait for it
@@ -245,11 +248,14 @@ class HttpCaller:
             if flight.arms:
                 flight.withdraw()
 
+    def _live(self, refused: Token | None) -> Token | None:
+        token = None if self.tokens is None else self.tokens.peek()
+        return token if token is None or refused is None or token.generation > refused.generation else None
+
     async def token(self, refused: Token | None, wait: float | None) -> Token:
         """Return the live token, after a login if there is none or it is the one that was ``refused``."""
         assert self.tokens is not None
-        token = self.tokens.peek()
-        if token is not None and (refused is None or token.generation > refused.generation):
+        if (token := self._live(refused)) is not None:
             return token
         try:
             async with asyncio.timeout(wait):

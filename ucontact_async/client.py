@@ -327,9 +327,7 @@ class UContact:
             progress=progress,
         )
         async with run:
-            async for _ in run:
-                pass
-        return run.report
+            return await run.finish()
 
     async def login(self) -> None:
         """Log in now instead of at the first call."""

@@ -83,7 +83,7 @@ def _snapshots(request_type: type[msgspec.Struct]) -> tuple[tuple[str, Callable[
     return tuple((field.name, field.format.snapshot) for field in fields if field.format.snapshot is not None)
 
 
-class Prepared(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True):
+class Prepared(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True, gc=False):
     """A request after all rules of the API, ready to be sent: bytes, and what its outcome is judged by.
 
     ``document`` is what it says, as one JSON object of wire fields: what a journal keeps of it.

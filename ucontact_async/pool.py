@@ -66,7 +66,7 @@ class Phase(enum.Enum):
     """The head of an answer came back."""
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """What a lane sends: a POST of ``body`` to ``path``, ``timeout`` seconds and ``limit`` bytes for its answer."""
 
     path: str

@@ -57,7 +57,7 @@ _RETRY_AFTER_LIMIT = 300.0
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What the server answered: HTTP ``status``, ``headers`` (any case), the whole ``body``.
 
     ``weak`` says that the end of the body was only the end of the connection, so a cut cannot be seen.
@@ -448,7 +448,7 @@ def _until(date: str) -> float:
 def _header(answer: Answer, name: str) -> str | None:
     # aiohttp's own mapping ignores case already; a plain one, as tests and the emulator use it, does not.
     value = answer.headers.get(name)
-    if value is not None:
+    if value is not None or not isinstance(answer.headers, dict):
         return value
     return next((value for other, value in answer.headers.items() if other.lower() == name.lower()), None)
 

@@ -50,7 +50,7 @@ class Planner(Protocol):
         ...
 
 
-class Job(msgspec.Struct, frozen=True):
+class Job(msgspec.Struct, frozen=True, gc=False):
     """A row that is to be sent."""
 
     index: int
@@ -91,6 +91,10 @@ class Intake:
         self._index = 0
         self._ended = False
         self._stopped = False
+
+    def take(self) -> Job | None:
+        """Return a job that is at hand, or ``None``: then :meth:`next` may have one."""
+        return self._jobs.popleft() if self._jobs else None
 
     async def next(self) -> Job | None:
         """Return the next job, or ``None`` at the end of the input."""

@@ -23,7 +23,7 @@ class Status(enum.StrEnum):
     SKIPPED = "skipped"
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What became of one row.
 
     ``index`` counts the input from 0; ``key`` names the row in the journal (empty where it was not valid);

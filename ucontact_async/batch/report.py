@@ -78,8 +78,9 @@ class Report(msgspec.Struct, kw_only=True):
     def judge(self, outcome: Outcome) -> Counts:
         """Count what this run found out itself, at the moment it is settled, and return these counts."""
         self.judged.rows += 1
-        self.judged.failed += outcome.status is Status.FAILED
-        self.judged.unknown += outcome.status is Status.UNKNOWN
+        if outcome.status is not Status.SUCCEEDED:
+            self.judged.failed += outcome.status is Status.FAILED
+            self.judged.unknown += outcome.status is Status.UNKNOWN
         return self.judged
 
     def close(self, seconds: float) -> None:
