@@ -16,11 +16,12 @@ from pathlib import Path
 from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
 
-from peers import CONCURRENCY, VARIANTS, WARM_UP, ZONE, document, rows
+from peers import OPTIONS, VARIANTS, ZONE, document, rows
 from server import HERE, scheduled, serving
 
 BASE = "aiohttp naive"
-FEWER = {"requests, 32 threads": 10, "httpx": 30}  # slow ones get this part of the rows
+SINGLE = {"call after call", "call after call, idle between", "aiohttp call after call"}
+FEWER = {"requests, 32 threads": 10, "httpx": 30} | dict.fromkeys(SINGLE, 5)  # slow ones get this part of the rows
 LIBRARIES = ("aiohttp", "yarl", "msgspec", "requests", "httpx")
 
 
@@ -42,8 +43,8 @@ def measured(variant: str, url: str, count: int, *options: str) -> dict[str, flo
     command = [sys.executable, str(HERE / "peers.py"), variant, url, str(count), *options]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True, timeout=600)
     applied = scheduled(url) - before
-    if applied != count + WARM_UP:
-        raise SystemExit(f"{variant}: the server scheduled {applied} calls, not {count + WARM_UP}")
+    if applied != count + OPTIONS.warm_up:
+        raise SystemExit(f"{variant}: the server scheduled {applied} calls, not {count + OPTIONS.warm_up}")
     return json.loads(done.stdout)
 
 
@@ -71,7 +72,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--short", action="store_true", help="few rows, three rounds: that it works, not how fast")
-    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="CLIENT")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=VARIANTS,
+        default=[name for name in VARIANTS if name not in SINGLE],
+        metavar="CLIENT",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     if arguments.short:
@@ -89,7 +96,7 @@ def main() -> None:
     machine = (
         f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} {platform.machine()}"
     )
-    facts = f"{machine}; {versions}. Server: {kind}. {CONCURRENCY} at once, {arguments.rounds} rounds."
+    facts = f"{machine}; {versions}. Server: {kind}. {OPTIONS.concurrency} at once, {arguments.rounds} rounds."
     print(table(results, counts), facts, sep="\n\n")
     if arguments.json:
         arguments.json.write_text(json.dumps({"facts": facts, "rows": counts, "rounds": results}, indent=1))

@@ -11,6 +11,8 @@ import gc
 import itertools
 import json
 import resource
+import select
+import socket
 import sys
 import tempfile
 import time
@@ -18,11 +20,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from server import CLIENT_CORE, pin
 
-CONCURRENCY, THREADS, WARM_UP = 64, 32, 1000
+THREADS = 32
 PATH = "/Integra/resources/Dialers/ScheduleDialerCall"
 ZONE = "America/Montevideo"
 HEADERS = {"Authorization": "Basic YmVuY2g6NmYxYzJhNTItN2IwZS00ZDUzLTljMWYtMmI4ZjVmMGExZDc3"}
@@ -39,6 +42,7 @@ class Row(NamedTuple):
     data: Mapping[str, str]
 
 
+OPTIONS = argparse.Namespace(concurrency=64, warm_up=1000)
 Rows = Iterable[Row]
 Run = Callable[[Rows], Awaitable[int]]
 
@@ -70,7 +74,7 @@ async def aiohttp_naive(url: str) -> AsyncIterator[Run]:
     """What everyone writes first: a semaphore, a task a row, a dict as data."""
     import aiohttp
 
-    zone, limit = ZoneInfo(ZONE), asyncio.Semaphore(CONCURRENCY)
+    zone, limit = ZoneInfo(ZONE), asyncio.Semaphore(OPTIONS.concurrency)
     async with aiohttp.ClientSession(headers=HEADERS) as session:
 
         async def send(row: Row) -> bool:
@@ -94,7 +98,7 @@ async def aiohttp_tuned(url: str) -> AsyncIterator[Run]:
     zone, target, encoder = ZoneInfo(ZONE), URL(url + PATH), msgspec.json.Encoder()
     async with aiohttp.ClientSession(
         headers={**HEADERS, "Content-Type": "application/x-www-form-urlencoded"},
-        connector=aiohttp.TCPConnector(limit=CONCURRENCY),
+        connector=aiohttp.TCPConnector(limit=OPTIONS.concurrency),
         timeout=aiohttp.ClientTimeout(total=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
@@ -111,7 +115,7 @@ async def aiohttp_tuned(url: str) -> AsyncIterator[Run]:
 
         async def run(rows: Rows) -> int:
             source = iter(rows)
-            return sum(await asyncio.gather(*[work(source) for _ in range(CONCURRENCY)]))
+            return sum(await asyncio.gather(*[work(source) for _ in range(OPTIONS.concurrency)]))
 
         yield run
 
@@ -144,7 +148,7 @@ async def httpx_gather(url: str) -> AsyncIterator[Run]:
     """The naive loop over httpx.AsyncClient."""
     import httpx
 
-    zone, limit = ZoneInfo(ZONE), asyncio.Semaphore(CONCURRENCY)
+    zone, limit = ZoneInfo(ZONE), asyncio.Semaphore(OPTIONS.concurrency)
     async with httpx.AsyncClient(headers=HEADERS) as client:
 
         async def send(row: Row) -> bool:
@@ -158,7 +162,93 @@ async def httpx_gather(url: str) -> AsyncIterator[Run]:
         yield run
 
 
-def bulk(*, journal: bool) -> Callable[[str], contextlib.AbstractAsyncContextManager[Run]]:
+@contextlib.asynccontextmanager
+async def bare_epoll(url: str) -> AsyncIterator[Run]:
+    """The least that Python can do on Linux: sockets and one epoll, no event loop, an answer only compared."""
+    import msgspec
+    from yarl import URL
+
+    zone, encoder, where = ZoneInfo(ZONE), msgspec.json.Encoder(), urlsplit(url)
+    headers = {"Host": where.netloc, **HEADERS, "Content-Type": "application/x-www-form-urlencoded"}
+    head = f"POST {PATH} HTTP/1.1\r\n" + "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    sockets = [socket.create_connection((where.hostname, where.port)) for _ in range(OPTIONS.concurrency)]
+    by_number = {each.fileno(): each for each in sockets}
+    poller = select.epoll()
+    for number, each in by_number.items():
+        each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        poller.register(number, select.EPOLLIN)
+
+    def send(target: socket.socket, row: Row) -> None:
+        form = {"callschedule": encoder.encode(document(row, zone)).decode()}
+        body = URL.build(query=form).raw_query_string
+        target.send(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode("ascii"))
+
+    async def run(rows: Rows) -> int:
+        source, done, waiting = iter(rows), 0, 0
+        for each, row in zip(sockets, source, strict=False):
+            send(each, row)
+            waiting += 1
+        while waiting:
+            for number, _ in poller.poll():
+                answer = by_number[number].recv(4096)
+                done += answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"\r\n\r\n1")
+                if (row := next(source, None)) is not None:
+                    send(by_number[number], row)
+                else:
+                    waiting -= 1
+        return done
+
+    try:
+        yield run
+    finally:
+        poller.close()
+        for each in sockets:
+            each.close()
+
+
+@contextlib.asynccontextmanager
+async def aiohttp_single(url: str) -> AsyncIterator[Run]:
+    """One call after the other, as one writes it first."""
+    import aiohttp
+
+    zone = ZoneInfo(ZONE)
+    async with aiohttp.ClientSession(headers=HEADERS) as session:
+
+        async def run(rows: Rows) -> int:
+            done = 0
+            for row in rows:
+                form = {"callschedule": json.dumps(document(row, zone))}
+                async with session.post(url + PATH, data=form) as answer:
+                    done += answer.status == 200 and await answer.text() == "1"
+            return done
+
+        yield run
+
+
+def single(*, pause: float = 0.0) -> Callable[[str], contextlib.AbstractAsyncContextManager[Run]]:
+    """Return this library's call after call, idle for ``pause`` seconds in between."""
+
+    @contextlib.asynccontextmanager
+    async def opened(url: str) -> AsyncIterator[Run]:
+        from ucontact_async import UContact
+
+        async with UContact(url, user="api", password="secret", timezone=ZONE) as uc:
+
+            async def run(rows: Rows) -> int:
+                done = 0
+                for row in rows:
+                    await uc.dialers.schedule(**row._asdict())
+                    done += 1
+                    if pause:
+                        await asyncio.sleep(pause)
+                return done
+
+            yield run
+
+    return opened
+
+
+def bulk(*, journal: bool, lane: str = "auto") -> Callable[[str], contextlib.AbstractAsyncContextManager[Run]]:
     """Return this library's own variant."""
 
     @contextlib.asynccontextmanager
@@ -167,13 +257,13 @@ def bulk(*, journal: bool) -> Callable[[str], contextlib.AbstractAsyncContextMan
 
         paths = itertools.count()
         with tempfile.TemporaryDirectory() as folder:
-            async with UContact(url, user="api", password="secret", timezone=ZONE) as uc:
+            async with UContact(url, user="api", password="secret", timezone=ZONE, lane=lane) as uc:
 
                 async def run(rows: Rows) -> int:
                     path = Path(folder) / f"{next(paths)}.journal" if journal else None
                     # Row's fields have the names of ScheduledCall's.
                     requests = (ScheduledCall(**row._asdict()) for row in rows)
-                    report = await uc.bulk(requests, journal=path, max_concurrency=CONCURRENCY)
+                    report = await uc.bulk(requests, journal=path, max_concurrency=OPTIONS.concurrency)
                     report.raise_for_status()
                     return report.succeeded
 
@@ -185,10 +275,15 @@ def bulk(*, journal: bool) -> Callable[[str], contextlib.AbstractAsyncContextMan
 VARIANTS = {
     "bulk": bulk(journal=False),
     "bulk+journal": bulk(journal=True),
+    "bulk, session lane": bulk(journal=False, lane="session"),
+    "bare epoll": bare_epoll,
     "aiohttp tuned": aiohttp_tuned,
     "aiohttp naive": aiohttp_naive,
     "requests, 32 threads": requests_threads,
     "httpx": httpx_gather,
+    "call after call": single(),
+    "call after call, idle between": single(pause=0.003),
+    "aiohttp call after call": aiohttp_single,
 }
 
 
@@ -216,7 +311,7 @@ def forget_peak() -> None:
 async def measure(variant: str, url: str, count: int, *, lazy: bool) -> dict[str, float]:
     """Warm up, run ``count`` rows once, and return what that cost."""
     async with VARIANTS[variant](url) as run:
-        await run(rows(WARM_UP))
+        await run(rows(OPTIONS.warm_up))
         given = rows(count) if lazy else list(rows(count))
         gc.collect()
         forget_peak()
@@ -234,6 +329,8 @@ if __name__ == "__main__":
     parser.add_argument("url")
     parser.add_argument("rows", type=int)
     parser.add_argument("--lazy", action="store_true", help="make the rows while they are sent, not before")
-    arguments = parser.parse_args()
+    parser.add_argument("--concurrency", type=int, default=OPTIONS.concurrency)
+    parser.add_argument("--warm-up", type=int, default=OPTIONS.warm_up)
+    arguments = parser.parse_args(namespace=OPTIONS)
     pin(CLIENT_CORE)
     json.dump(asyncio.run(measure(arguments.variant, arguments.url, arguments.rows, lazy=arguments.lazy)), sys.stdout)

@@ -67,7 +67,7 @@ CONFINED = {  # a module or call, and the only modules that may use it
     "yarl": "wire",
 }
 FORWARDED = ("endpoint", "kwargs: P.kwargs")
-ALLOWED = {"random.Random", "random.SystemRandom"}
+ALLOWED = {"random.Random", "random.SystemRandom", "threading.get_ident"}
 NAMELESS = {"util", "utils", "helpers", "common", "base", "types"}
 FILE_LINES, BODY_LINES, POSITIONAL = 375, 40, 5  # not counted: blank lines; signature and docstring; self and cls
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
@@ -242,6 +243,7 @@ class CommandLane:
         self._fit = True
         self._timer: asyncio.TimerHandle | None = None
         self._wakes = math.inf
+        self._thread = 0
         self.loop: Any = None
 
     @property
@@ -253,17 +255,16 @@ class CommandLane:
         """Send and return the answer; a connection found dead before the first byte is replaced, not reported."""
         if outgoing.limit > self._limit or len(outgoing.body) > LARGEST or not self._fit:
             return await self._session.exchange(outgoing, attempt)
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        link = self._ready(now) if loop is self.loop else None
+        link = self._ready()
+        seconds = outgoing.timeout
         try:
-            if link is None and (link := await self._lease(outgoing.timeout)) is None:
-                return await self._session.exchange(outgoing, attempt)
+            if link is None:
+                link, seconds = await self._lease(seconds)
+                if link is None:
+                    return await self._session.exchange(outgoing, attempt)
             if attempt.expired():
                 raise expired()
-            deadline = now + outgoing.timeout
-            if deadline < self._wakes:
-                self._wake(deadline)
+            deadline = self._deadline(seconds)
             answer = await link.send(self._head(outgoing), outgoing, attempt, deadline)
             if answer is None:
                 answer = await link.read_on(outgoing, attempt, deadline)
@@ -292,11 +293,14 @@ class CommandLane:
                 link.give_back()
         await self._session.aclose()
 
-    def _ready(self, now: float) -> Link | None:
-        """Return an idle connection on which nothing waits."""
+    def _ready(self) -> Link | None:
+        """Return an idle connection of the running loop on which nothing waits."""
+        # To ask for the running loop is a system call up to Python 3.11; no thread runs two.
+        if self._thread != get_ident() or not self.loop.is_running():
+            return None
         while self._idle:
             link = self._idle.pop()
-            quiet = now - link.quiet_since
+            quiet = self.loop.time() - link.quiet_since
             if (
                 link.transport.is_closing()
                 or quiet > self._keepalive
@@ -307,12 +311,15 @@ class CommandLane:
                 return link
         return None
 
-    async def _lease(self, seconds: float) -> Link | None:
-        """Return a new connection; ``None`` if it turns out that none can be driven by us."""
+    async def _lease(self, seconds: float) -> tuple[Link | None, float]:
+        """Return a new connection, ``None`` if it turns out that none can be driven by us, and the seconds left."""
         leasing = Attempt()
-        async with asyncio.timeout(seconds):
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        async with asyncio.timeout_at(end):
             connection = await self._session.lease(leasing)
-        self.loop = asyncio.get_running_loop()
+        self.loop, self._thread = loop, get_ident()
+        left = end - loop.time()
         try:
             link = Link(connection, self, self._heads, answers=int(leasing.reused))
         except _Unfit:
@@ -320,9 +327,16 @@ class CommandLane:
             if self._fit:
                 _log.warning("the command lane does not work with this event loop: all calls take the session lane")
             self._fit = False
-            return None
+            return None, left
         self._links.add(link)
-        return link
+        return link, left
+
+    def _deadline(self, seconds: float) -> float:
+        """Return the moment in so many ``seconds``, at which what is not answered is ended."""
+        deadline: float = self.loop.time() + seconds
+        if deadline < self._wakes:
+            self._wake(deadline)
+        return deadline
 
     def _head(self, outgoing: Outgoing) -> bytes:
         """Return all that is written before the length of the body."""

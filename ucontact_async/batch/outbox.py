@@ -21,7 +21,8 @@ class Outbox:
         self._ready: deque[Outcome] = deque()
         self._held: list[tuple[int, Outcome]] | None = [] if ordered else None
         self._due = 0
-        self._arrived = asyncio.Event()
+        self._waiting: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._taken = asyncio.Event()
         self.closed = False
 
@@ -36,15 +37,17 @@ class Outbox:
                 self._ready.append(heapq.heappop(self._held)[1])
                 self._due += 1
         if self._ready:
-            self._arrived.set()
+            self._wake()
 
     async def take(self) -> list[Outcome] | None:
         """Return what has arrived, or ``None`` at the end."""
         while not self._ready:
             if self.closed:
                 return None
-            self._arrived.clear()
-            await self._arrived.wait()
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            self._waiting = self._loop.create_future()
+            await self._waiting
         outcomes = list(self._ready)
         self._ready.clear()
         self._taken.set()
@@ -62,5 +65,9 @@ class Outbox:
             self._ready.extend(outcome for _, outcome in sorted(self._held, key=lambda held: held[0]))
             self._held = []
         self.closed = True
-        self._arrived.set()
+        self._wake()
         self._taken.set()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
