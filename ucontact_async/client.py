@@ -59,8 +59,10 @@ class UContact:
 
     ``timezone`` is the server's (a name such as ``America/Montevideo``); without it no date can be sent. A ``token``
     that was given is never ended and never replaced. ``limiter`` may be shared by several clients, ``token_store`` by
-    the processes of one machine. ``connection="fresh"`` uses each connection once. ``ca`` is a file of trusted
-    certificates. ``records`` and ``backup_records`` are the hosts of recordings, by default the server itself and none.
+    the processes of one machine. ``connection="fresh"`` uses each connection once. ``lane="session"`` sends all by
+    aiohttp's own client, ``"auto"`` uploads and what may be answered at length, ``"command"`` uploads only. ``ca`` is
+    a file of trusted certificates. ``records`` and ``backup_records`` are the hosts of recordings, by default the
+    server itself and none.
     Raises :class:`SettingsError` for what cannot work.
     """
 
@@ -273,6 +275,7 @@ class UContact:
             spawn=self._spawn,
             planner=planner,
             pace=pace,
+            lane=lambda: self._caller.lane.name,
         )
 
     def preview(self, request: Request[Any]) -> tuple[str, str]:

@@ -365,7 +365,8 @@ async def test_the_client_takes_the_lane_it_is_told_to(emulator, caplog):
         async with UContact(emulator.url, user="api", password="secret", timezone="UTC", lane=lane) as uc:
             await uc.calls.block(campaign="Ventas->", phone="099123456")
             assert await uc.campaigns.summary()
-            assert uc._caller.lane.name == ("session" if lane == "session" else "command")
+            report = await uc.bulk([call()])
+            assert report.lane == ("session" if lane == "session" else "command")
     assert "099123456" not in caplog.text
 
 

@@ -32,7 +32,8 @@ class Report(msgspec.Struct, kw_only=True):
 
     ``reasons`` counts what did not succeed by ``(status, reason)``; ``problems`` keeps the first 1,000 such outcomes;
     ``stopped`` says why a run ended before its input did; ``seconds`` is its length; ``accepted`` are the reasons to
-    skip a row that leave nothing wanting.
+    skip a row that leave nothing wanting. ``lane`` is the way that commands took: ``command``, or ``session`` where
+    that was asked for or the other does not work (it is the slower one, and as sound).
     """
 
     succeeded: int = 0
@@ -41,6 +42,7 @@ class Report(msgspec.Struct, kw_only=True):
     skipped: int = 0
     seconds: float = 0.0
     stopped: str | None = None
+    lane: str = ""
     accepted: frozenset[str] = frozenset({"done before", "dry run"})
     reasons: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
     problems: list[Outcome] = msgspec.field(default_factory=list)

@@ -72,6 +72,7 @@ class Bulk:
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         planner: Planner | None = None,
         pace: Pace | None = None,
+        lane: Callable[[], str] = str,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -84,6 +85,7 @@ class Bulk:
         self._server = server
         self._spawn = spawn
         self._planner = planner
+        self._lane = lane
         self._clock = clock
         self._now = now
         self._pace = pace
@@ -152,6 +154,7 @@ class Bulk:
             self.options.progress(self.report)
 
     def _conclude(self) -> None:
+        self.report.lane = self._lane()
         self.report.close(self._clock() - self._started)
         if self._error is not None:
             error, self._error = self._error, None
