@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 ROOM = 8_192
 # A longer body leaves in more than one write; the session lane knows how far it got.
 LARGEST = 65_536
-# A connection that was answered so lately is not asked whether something waits on it: a system call a request.
+# A connection that was answered so lately is not asked whether something waits on it: a system call a request. Until
+# one of them has ended without a "Connection: close".
 LATELY = 0.001
 _TWICE = "more than one answer came for one request"
 
@@ -206,6 +207,7 @@ class Link(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let everyone know: aiohttp's connector waits for it when it closes."""
         self._handler.connection_lost(exc)
+        self._lane.lost(self)
         if self.waiter is not None and not self.waiter.done():
             answered = self.attempt is not None and self.attempt.phase is Phase.ANSWERED
             lost = aiohttp.ClientPayloadError() if answered else exc or aiohttp.ServerDisconnectedError()
@@ -241,6 +243,7 @@ class CommandLane:
         self._links: set[Link] = set()
         self._idle: list[Link] = []
         self._fit = True
+        self._lately = LATELY
         self._timer: asyncio.TimerHandle | None = None
         self._wakes = math.inf
         self._thread = 0
@@ -304,7 +307,7 @@ class CommandLane:
             if (
                 link.transport.is_closing()
                 or quiet > self._keepalive
-                or (quiet > LATELY and self._probe(link.transport))
+                or (quiet > self._lately and self._probe(link.transport))
             ):
                 self.drop(link)
             else:
@@ -367,6 +370,11 @@ class CommandLane:
         """Close a connection and forget it."""
         self._links.discard(link)
         link.close()
+
+    def lost(self, link: Link) -> None:
+        """Look twice from now on: this server closes connections without a word."""
+        if link in self._links:
+            self._lately = -1.0
 
     def desynchronised(self, link: Link) -> None:
         """Give up a connection that gave an answer nobody asked for."""

@@ -272,6 +272,25 @@ async def test_a_connection_that_breaks_while_it_is_idle_is_replaced():
     assert (len(server.requests), server.connections) == (10, 10)
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="only on Linux: answer and end in one segment")
+async def test_a_server_that_closes_without_a_word_is_trusted_once():
+    """The first connection that ends so may cost an answer; from then on each is asked before its next use."""
+
+    def script(connection, number, request):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        connection.sendall(ANSWER)
+        connection.shutdown(socket.SHUT_WR)
+        return True
+
+    with Scripted(script) as server:
+        lane = lane_of(server.url)
+        came = [(await told(lane))[0] for _ in range(30)]
+        await lane.aclose()
+    assert came[0] == 200
+    assert came.count(200) >= 29
+    assert len(server.requests) == came.count(200)
+
+
 async def test_what_http_cannot_carry_is_not_sent():
     """A line break in a header is refused before a byte leaves, on a new connection and on a used one."""
     with Scripted(lambda client, number, request: client.sendall(ANSWER)) as server:
