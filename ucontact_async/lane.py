@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 
 # An expected answer, head and body; a longer one is read by aiohttp. One for every connection.
 ROOM = 8_192
-# A longer body leaves in more than one write; the session lane knows how far it got.
-LARGEST = 65_536
+# A body of which a part may have to wait for the server; the session lane knows how far it got.
+LARGEST = 16_384
 # A connection that was answered so lately is not asked whether something waits on it: a system call a request. Until
 # one of them has ended without a "Connection: close".
 LATELY = 0.001

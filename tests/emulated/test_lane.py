@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from scripted_server import ANSWER, Scripted
 
 from ucontact_async import NotSent, ReplyLost, ScheduledCall, UContact, UContactError, UnreadableReply
-from ucontact_async.lane import CommandLane
+from ucontact_async.lane import LARGEST, CommandLane
 from ucontact_async.pool import Attempt, Outgoing, Phase, SessionLane
 from ucontact_async.settings import Secret, Settings
 
@@ -329,10 +329,10 @@ async def test_what_is_large_takes_the_session_lane():
     with Scripted(lambda client, number, request: client.sendall(ANSWER)) as server:
         session = Watched(Settings(url=server.url, token=Secret("x")))
         lane = CommandLane(session)
-        assert [(await told(lane, body=bytes(size)))[0] for size in (0, 1, 65_536, 65_537)] == [200] * 4
+        assert [(await told(lane, body=bytes(size)))[0] for size in (0, 1, LARGEST, LARGEST + 1)] == [200] * 4
         assert (await told(lane, limit=1_000_000))[0] == 200
         await lane.aclose()
-    assert session.sizes == ((65_537, 65_536), (len(BODY), 1_000_000))
+    assert session.sizes == ((LARGEST + 1, 65_536), (len(BODY), 1_000_000))
 
 
 async def test_where_it_cannot_work_the_session_lane_does(caplog):
