@@ -174,8 +174,9 @@ class Link(asyncio.BufferedProtocol):
         if handler._buffer and self.answers:  # noqa: SLF001  the only sign of a second answer behind the first
             self._lane.desynchronised(self)
             raise UnreadableReply(_TWICE, status=message.code)
-        self.transport.set_protocol(self)
-        self.free(keep=not handler.should_close)
+        if keep := not handler.should_close:
+            self.transport.set_protocol(self)
+        self.free(keep=keep)
         framed = "Content-Length" in message.headers or "Transfer-Encoding" in message.headers
         return Answer(message.code, message.headers, bytes(body), weak=not framed)
 
@@ -290,7 +291,7 @@ class CommandLane:
         self._timer, self._wakes = None, math.inf
         idle, self._idle = self._idle, []
         for link in idle:
-            if link in self._links:
+            if link in self._links and not link.transport.is_closing():
                 self._links.discard(link)
                 # To aiohttp: its connector waits for the end of each.
                 link.give_back()
