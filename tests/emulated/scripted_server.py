@@ -13,7 +13,7 @@ class Scripted:
 
     def __init__(self, script):
         self.requests = []
-        self.connections = 0
+        self.connections = self.ended = 0
         self._script = script
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -39,8 +39,9 @@ class Scripted:
             while request := _read(connection):
                 self.requests.append(request)
                 if self._script(connection, number, request):
-                    return
+                    break
                 number += 1
+        self.ended += 1
 
 
 def _read(connection):
