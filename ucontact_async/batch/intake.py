@@ -142,7 +142,8 @@ class Intake:
             self._emit(outcomes)
         recalled = await self._journal.recall([job.entry for job in jobs])
         for job, known in zip(jobs, recalled, strict=True):
-            self._decide(msgspec.structs.replace(job, id=known.id, key=known.key), known)
+            known_job = Job(job.index, job.row, job.request, job.prepared, job.entry, known.id, known.key)
+            self._decide(known_job, known)
 
     def _plan(self, item: Any, index: int) -> Job | Outcome:
         row = item if isinstance(item, Row) else None
