@@ -208,8 +208,7 @@ class HttpCaller:
             attempt.forbid()
         try:
             # A login must not wait for the calls that wait for it.
-            at_once = not flight.arms and self._pace is None and self.limiter.start()
-            if prepared.authenticated and not at_once:
+            if prepared.authenticated and (flight.arms or self._pace is not None or not self.limiter.start()):
                 await self._take_slot(prepared, flight, attempt, wait)
             outgoing = self._outgoing(prepared, token)
             began = self._clock()
@@ -232,10 +231,8 @@ class HttpCaller:
         reply: Reply[R] = prepared.reply
         return read_answer(answer, reply, self.settings.profile)
 
-    async def _take_slot(self, flight: Flight, attempt: Attempt, wait: float | None) -> None:
+    async def _take_slot(self, prepared: Prepared[Any], flight: Flight, attempt: Attempt, wait: float | None) -> None:
         """Wait for gate, pace and slot, in this order; armed in between, so that no slot is held for a journal."""
-        if not prepared.authenticated:
-            return  # a login must not wait for the calls that wait for it
         read = prepared.safety is Safety.READ
         while True:
             await self.limiter.turn(wait, priority=self.priority, read=read, probe=self._probe)
