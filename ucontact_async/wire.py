@@ -172,10 +172,9 @@ class FormCodec:
         parts: list[Any] = compiled.copy()
         values = self.constants.copy()
         files = False
-        for place, field, write in gaps:
-            value = getattr(request, field.name)
+        for (place, field, encode, write), value in zip(gaps, msgspec.structs.astuple(request), strict=True):
             try:
-                text = field.format.encode(value, field.name, rules)
+                text = encode(value, field.name, rules)
             except (TypeError, AttributeError):
                 expected = f"expected {field.format.expects}, got {type(value).__name__}"
                 raise InvalidRequest(field.name, expected) from None
@@ -194,8 +193,8 @@ class FormCodec:
         return "".join(parts).encode("ascii"), document
 
     @functools.cached_property
-    def _compiled(self) -> tuple[list[str], list[tuple[int, Field, Callable[[Any], str]]]]:
-        """The body in parts, all that is the same for every request written already; and what fills each gap."""
+    def _compiled(self) -> tuple[list[str], list[tuple[int, Field, Callable[..., Any], Callable[[Any], str]]]]:
+        """The body in parts, all that is the same for every request written already; and which gap each field fills."""
         fields = {field.wire_name: field for field in fields_of(self.request_type)}
         inside = [name for name in {**self.constants, **fields} if name not in self.beside]
         body = [(f"{_form_text(name)}=", name, _form_text) for name in (self.beside if self.argument else inside)]
@@ -208,12 +207,12 @@ class FormCodec:
                 begin = ","
             end = "%7D" if inside else begin + "%7D"
         parts: list[str] = []
-        gaps: list[tuple[int, Field, Callable[[Any], str]]] = []
+        gaps = {}
         for begin, name, write in body:
             parts += [begin, "" if name in fields else write(self.constants[name])]
             if name in fields:
-                gaps.append((len(parts) - 1, fields[name], write))
-        return [*parts, end], gaps
+                gaps[name] = (len(parts) - 1, fields[name], fields[name].format.encode, write)
+        return [*parts, end], [gaps[name] for name in fields]
 
     def flatten(self, form: Mapping[str, str]) -> dict[str, Any]:
         """Return the wire fields that ``form`` carries, the JSON argument opened; ``ValueError`` if it is no object."""
