@@ -22,6 +22,8 @@ from ucontact_async.api.session import GetUserToken
 from ucontact_async.batch.options import BulkOptions
 from ucontact_async.limiter import Limiter
 
+each_lane = pytest.mark.parametrize("lane", ["command", "session"])
+
 SCHEDULE = "Dialers/ScheduleDialerCall"
 WHEN = datetime(2099, 5, 5, 10)
 
@@ -56,9 +58,10 @@ def journal(tmp_path):
     return tmp_path / "run.db"
 
 
-async def test_every_row_is_applied_once_and_counted_once(emulator, journal):
+@each_lane
+async def test_every_row_is_applied_once_and_counted_once(emulator, journal, lane):
     """A bulk run of distinct calls succeeds for each, and the server has each once."""
-    async with client_of(emulator) as uc:
+    async with client_of(emulator, lane=lane) as uc:
         report = await uc.bulk(calls(1000), journal=journal, max_concurrency=32)
     assert (report.rows, report.succeeded) == (1000, 1000)
     assert report.raise_for_status() is report
@@ -127,10 +130,11 @@ async def test_duplicates_stay_left_out_on_resume(emulator, journal):
     assert applied(emulator) == {"090000001": 2, "090000002": 1}
 
 
-async def test_unknown_rows_are_held_for_ever(emulator, journal):
+@each_lane
+async def test_unknown_rows_are_held_for_ever(emulator, journal, lane):
     """What was lost after it was sent is unknown in its run and in every later one, and never sent again."""
     emulator.set_faults(rule("close_after_apply", count=3))
-    async with client_of(emulator) as uc:
+    async with client_of(emulator, lane=lane) as uc:
         report = await uc.bulk(calls(50), journal=journal)
         assert (report.succeeded, report.unknown) == (47, 3)
         with pytest.raises(BulkError) as raised:
@@ -255,10 +259,11 @@ async def test_something_that_is_no_request_is_named(emulator):
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["task.cancel", "anyio scope"])
-async def test_a_cancelled_run_lets_calls_on_the_wire_end(emulator, journal, native):
+@each_lane
+async def test_a_cancelled_run_lets_calls_on_the_wire_end(emulator, journal, native, lane):
     """Cancelling a run sends nothing more, settles what is on the wire, and a second run completes the rest."""
     emulator.set_faults(rule("latency", seconds=0.1))
-    async with client_of(emulator) as uc:
+    async with client_of(emulator, lane=lane) as uc:
         if native:
             task = asyncio.ensure_future(uc.bulk(calls(500), journal=journal, max_concurrency=20))
             await asyncio.sleep(0.35)
@@ -277,10 +282,14 @@ async def test_a_cancelled_run_lets_calls_on_the_wire_end(emulator, journal, nat
     assert applied(emulator) == Counter({f"09{n:07d}": 1 for n in range(500)})
 
 
-async def test_a_call_that_outlasts_the_grace_is_unknown(emulator, journal):
+@each_lane
+async def test_a_call_that_outlasts_the_grace_is_unknown(emulator, journal, lane):
     """A stopped run gives up on calls that do not end within the grace, and says unknown of them."""
     emulator.set_faults(rule("hang_after_apply"))
-    async with client_of(emulator) as uc, uc.stream(calls(100), journal=journal, max_concurrency=4) as outcomes:
+    async with (
+        client_of(emulator, lane=lane) as uc,
+        uc.stream(calls(100), journal=journal, max_concurrency=4) as outcomes,
+    ):
         await asyncio.sleep(0.1)
         outcomes.stop("enough")
         outcomes.abort()
@@ -302,10 +311,11 @@ async def test_leaving_the_block_stops_the_run(emulator, journal):
         assert states(journal)["succeeded"] == len(emulator.ledger.of(SCHEDULE)) < 1000
 
 
-async def test_a_row_is_marked_before_its_first_byte(emulator, journal):
+@each_lane
+async def test_a_row_is_marked_before_its_first_byte(emulator, journal, lane):
     """Whatever the server holds unanswered is marked sent in the journal already."""
     emulator.set_faults(rule("latency", seconds=0.2))
-    async with client_of(emulator) as uc:
+    async with client_of(emulator, lane=lane) as uc:
         task = asyncio.ensure_future(uc.bulk(calls(10), journal=journal, max_concurrency=10))
         while emulator.ledger.in_flight < 10:
             await asyncio.sleep(0.005)

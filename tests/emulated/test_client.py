@@ -37,6 +37,7 @@ from ucontact_async.emulator import Emulator, Switches
 from ucontact_async.endpoint import Flight
 from ucontact_async.limiter import Limiter
 
+each_lane = pytest.mark.parametrize("lane", ["command", "session"])
 SCHEDULE = "Dialers/ScheduleDialerCall"
 WHEN = datetime(2027, 5, 5, 10)
 
@@ -234,11 +235,12 @@ async def test_cancelled_before_the_first_byte_nothing_happens(emulator):
     assert not emulator.ledger.requests[SCHEDULE]
 
 
-async def test_cancelled_after_the_first_byte_the_call_is_finished(emulator):
+@each_lane
+async def test_cancelled_after_the_first_byte_the_call_is_finished(emulator, lane):
     """A caller cancelled in the middle of a call that must not be repeated learns its end as an event."""
     events = []
     emulator.set_faults({"rules": [{"endpoint": SCHEDULE, "fault": "latency", "seconds": 0.15}]})
-    async with client_of(emulator) as uc:
+    async with client_of(emulator, lane=lane) as uc:
         uc.listen(events.append)
         await uc.login()
         with anyio.CancelScope() as scope:
@@ -252,7 +254,8 @@ async def test_cancelled_after_the_first_byte_the_call_is_finished(emulator):
     assert len(emulator.ledger) == 1
 
 
-async def test_a_finished_call_may_end_badly(emulator):
+@each_lane
+async def test_a_finished_call_may_end_badly(emulator, lane):
     """The event of an abandoned call carries the error that it ended in."""
     events = []
     emulator.set_faults(
@@ -263,7 +266,7 @@ async def test_a_finished_call_may_end_badly(emulator):
             ]
         }
     )
-    async with client_of(emulator) as uc:
+    async with client_of(emulator, lane=lane) as uc:
         uc.listen(events.append)
         await uc.login()
         task = asyncio.ensure_future(uc.send(call()))
@@ -318,13 +321,14 @@ async def test_options_share_everything_else(emulator):
     assert emulator.ledger.logins == 1
 
 
-async def test_no_secret_and_no_number_in_what_is_shown(emulator, caplog):
+@each_lane
+async def test_no_secret_and_no_number_in_what_is_shown(emulator, caplog, lane):
     """Errors, their tracebacks, logs and reprs hold neither password, token nor telephone number."""
     caplog.set_level(logging.DEBUG)
     shown = []
     secretive = call("098344484", data={"name": "Fulana"})
     for fault in ("close_after_apply", "reset_before_read", "status", "body", "truncated"):
-        async with client_of(emulator, password="secret") as uc:
+        async with client_of(emulator, lane=lane, password="secret") as uc:
             await uc.login()
             tokens = list(emulator.state.sessions.live)
             emulator.set_faults({"rules": [{"endpoint": SCHEDULE, "fault": fault}]})
@@ -345,18 +349,20 @@ async def test_no_secret_and_no_number_in_what_is_shown(emulator, caplog):
             assert secret not in text
 
 
-async def test_nothing_is_left_open(emulator):
+@each_lane
+async def test_nothing_is_left_open(emulator, lane):
     """A closed client leaves no task, no connection and no resource warning."""
-    async with client_of(emulator) as uc:
+    async with client_of(emulator, lane=lane) as uc:
         await asyncio.gather(*(uc.send(call(f"0901{n:05d}")) for n in range(20)))
     gc.collect()
     await asyncio.sleep(0)
     assert emulator.ledger.in_flight == 0
 
 
-async def test_one_client_one_loop(emulator):
+@each_lane
+async def test_one_client_one_loop(emulator, lane):
     """A client used from another event loop says so instead of hanging."""
-    async with client_of(emulator) as uc:
+    async with client_of(emulator, lane=lane) as uc:
         await uc.send(call())
 
         def elsewhere():
@@ -427,9 +433,10 @@ async def test_a_gate_that_closes_while_a_call_is_armed_holds_it_back(emulator):
     assert emulator.ledger.requests[SCHEDULE] == 1
 
 
-async def test_an_endless_answer_is_cut_off(emulator):
+@each_lane
+async def test_an_endless_answer_is_cut_off(emulator, lane):
     """A command's answer is read up to 64 KiB and no further."""
     emulator.set_faults({"rules": [{"endpoint": SCHEDULE, "fault": "body", "body": "1" * 3_000_000}]})
-    async with client_of(emulator) as uc:
+    async with client_of(emulator, lane=lane) as uc:
         with pytest.raises(UnreadableReply, match="longer than 65536 bytes"):
             await uc.send(call())
