@@ -226,7 +226,7 @@ def test_the_time_out_grows_with_the_file(monkeypatch):
     monkeypatch.setattr("ucontact_async.pool.SessionLane.exchange", exchange)
 
     async def main():
-        async with UContact("http://127.0.0.1:1", token="x") as uc:
+        async with UContact("http://127.0.0.1:1", token="x", lane="session") as uc:
             for request in (a_file(100), a_file(LARGE)):
                 with pytest.raises(NotSent):
                     await uc.send(request)
