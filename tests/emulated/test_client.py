@@ -170,7 +170,7 @@ class Treacherous:
     """A server in a thread of its own that answers ``1`` and then does something to the idle connection."""
 
     def __init__(self, afterwards):
-        self.requests = 0
+        self.requests = self.betrayed = 0
         self._afterwards = afterwards
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -193,8 +193,11 @@ class Treacherous:
                 if b"Dialers" in got:
                     self.requests += 1
                 connection.sendall(ANSWER)
-                if b"Dialers" in got and self._afterwards(connection):
-                    return
+                if b"Dialers" in got:
+                    over = self._afterwards(connection)
+                    self.betrayed += 1
+                    if over:
+                        return
 
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"
@@ -217,7 +220,9 @@ async def test_a_poisoned_connection_is_not_used(afterwards, connection, lane):
         async with UContact(server.url, token="x", timezone="UTC", connection=connection, lane=lane) as uc:
             for number in range(30):
                 await uc.send(call(f"0900000{number:02d}"))
-                time.sleep(0.005)  # noqa: ASYNC251  a busy loop: it has not seen yet what came meanwhile
+                while server.betrayed <= number:
+                    time.sleep(0.001)  # noqa: ASYNC251  a busy loop: it has not seen yet what came meanwhile
+                time.sleep(0.004)  # noqa: ASYNC251
         assert server.requests == 30
 
 
