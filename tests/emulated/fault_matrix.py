@@ -137,5 +137,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--connection", choices=("keep", "fresh"), default="keep")
     parser.add_argument("--lane", choices=("command", "session"), default="command")
+    parser.add_argument("--uvloop", action="store_true")
     arguments = parser.parse_args()
-    sys.exit(1 if asyncio.run(_print_table(arguments.lane, arguments.connection)) else 0)
+    if arguments.uvloop:
+        import uvloop
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if arguments.uvloop else None) as runner:
+        sys.exit(1 if runner.run(_print_table(arguments.lane, arguments.connection)) else 0)
