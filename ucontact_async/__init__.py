@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .batch.journal_rows import JournalRow, JournalRows, open_journal
     from .batch.outcome import Outcome, Status
     from .batch.report import Report
+    from .batch.settle import ReplaceSchedule
     from .caller import Abandoned
     from .client import UContact
     from .contract import openapi_document, postman_collection
@@ -102,6 +103,7 @@ _HOMES = {
     "Rejected": "errors",
     "RemoveContact": "api.dialers",
     "RemoveSchedule": "api.dialers",
+    "ReplaceSchedule": "batch.settle",
     "Reply": "wire",
     "ReplyLost": "errors",
     "Report": "batch.report",
@@ -174,6 +176,7 @@ __all__ = [
     "Rejected",
     "RemoveContact",
     "RemoveSchedule",
+    "ReplaceSchedule",
     "Reply",
     "ReplyLost",
     "Report",

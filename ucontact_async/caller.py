@@ -179,6 +179,7 @@ class HttpCaller:
             except UContactError as error:
                 error.endpoint = prepared.path
                 error.attempts = tries
+                flight.doubted = flight.doubted or error.may_have_happened
                 if isinstance(error, Unauthorized) and token is not None and refused is None:
                     refused = token
                     tries -= 1

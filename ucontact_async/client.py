@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .batch.options import BulkOptions
     from .batch.report import Report
     from .batch.runner import Bulk
+    from .batch.settle import ReplaceSchedule
 
 __all__ = ["UContact"]
 
@@ -63,6 +64,7 @@ class UContact:
     aiohttp's own client, ``"auto"`` uploads and what may be answered at length, ``"command"`` uploads only. ``ca`` is
     a file of trusted certificates. ``records`` and ``backup_records`` are the hosts of recordings, by default the
     server itself and none.
+    ``profile`` is what is known of the server, or the file that ``ucontact-async probe`` wrote it to.
     Raises :class:`SettingsError` for what cannot work.
     """
 
@@ -81,7 +83,7 @@ class UContact:
         limiter: Limiter | None = None,
         connection: Literal["keep", "fresh"] = "keep",
         lane: Literal["auto", "session", "command"] = "auto",
-        profile: ServerProfile | None = None,
+        profile: ServerProfile | str | Path | None = None,
         ca: str | Path | None = None,
     ) -> None:
         settings = Settings(
@@ -96,7 +98,7 @@ class UContact:
             connection=connection,
             lane=lane,
             ca=None if ca is None else Path(ca),
-            profile=profile or ServerProfile(),
+            profile=ServerProfile.read(profile) if isinstance(profile, str | Path) else profile or ServerProfile(),
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listeners: list[Callable[[Abandoned], None]] = []
@@ -196,7 +198,8 @@ class UContact:
         max_per_second: float | None = None,
         max_failures: int | str | None = None,
         max_unknown: int | None = 20,
-        on_unknown: Literal["hold"] = "hold",
+        max_unknown_jump: float | None = 5.0,
+        on_unknown: Literal["hold"] | ReplaceSchedule = "hold",
         on_duplicate: Literal["refuse", "skip", "allow"] = "refuse",
         not_after: datetime | Callable[[Request[Any]], datetime | None] | None = None,
         dry_run: bool = False,
@@ -219,7 +222,10 @@ class UContact:
             max_per_second: how many calls may start in a second.
             max_failures: stop after more failures than this (a number, or a share such as ``"1%"``).
             max_unknown: stop after more unknown outcomes than this; ``None`` never.
-            on_unknown: ``"hold"``: an unknown outcome is reported and never sent again.
+            max_unknown_jump: stop once at least 10 of the last 100 rows are unknown and that is so many times their
+                share before, of 100 rows at least; ``None`` never, and so where ``max_unknown`` is.
+            on_unknown: ``"hold"``: an unknown outcome is reported and never sent again. ``ReplaceSchedule()``: a
+                scheduled call is removed and inserted again after a quarantine, which the end of the run waits for.
             on_duplicate: ``"refuse"`` and ``"skip"`` leave out the second of two rows that are the same call,
                 ``"allow"`` sends it.
             not_after: a moment, or a function of the request that gives one, after which a row is not sent.
@@ -243,6 +249,7 @@ class UContact:
             max_per_second=max_per_second,
             max_failures=max_failures,
             max_unknown=max_unknown,
+            max_unknown_jump=max_unknown_jump,
             on_unknown=on_unknown,
             on_duplicate=on_duplicate,
             not_after=not_after,
@@ -276,6 +283,7 @@ class UContact:
             planner=planner,
             pace=pace,
             lane=lambda: self._caller.lane.name,
+            profile=self.settings.profile,
         )
 
     def preview(self, request: Request[Any]) -> tuple[str, str]:
@@ -296,7 +304,8 @@ class UContact:
         max_per_second: float | None = None,
         max_failures: int | str | None = None,
         max_unknown: int | None = 20,
-        on_unknown: Literal["hold"] = "hold",
+        max_unknown_jump: float | None = 5.0,
+        on_unknown: Literal["hold"] | ReplaceSchedule = "hold",
         on_duplicate: Literal["refuse", "skip", "allow"] = "refuse",
         not_after: datetime | Callable[[Request[Any]], datetime | None] | None = None,
         dry_run: bool = False,
@@ -318,6 +327,7 @@ class UContact:
             max_per_second=max_per_second,
             max_failures=max_failures,
             max_unknown=max_unknown,
+            max_unknown_jump=max_unknown_jump,
             on_unknown=on_unknown,
             on_duplicate=on_duplicate,
             not_after=not_after,

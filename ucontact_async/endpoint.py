@@ -128,6 +128,9 @@ class Flight:
     attempts: int = 0
     """How many times it was tried; a try that a refused token ended does not count."""
 
+    doubted: bool = False
+    """Whether any of its tries, also one that was followed by another, may have happened without our knowing."""
+
     progress: Progress | None = None
     forbidden: bool = False
 

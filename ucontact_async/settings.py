@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
@@ -62,7 +63,12 @@ class ServerProfile(msgspec.Struct, frozen=True, kw_only=True):
     becomes an unknown outcome. ``trust_503``: the same for a 503 without Retry-After (off: ``reliability.md`` 1.4).
     ``login_page``: a 302 or 303 to a path with this last part (extension and case aside) is a refused token.
     ``campaign_arrows``: dialer campaigns must end in ``<-`` or ``->``.
-    ``hangup``: which of the two published spellings of the endpoint that hangs up a phone it has.
+    ``hangup``: which of the two published spellings of the endpoint that hangs up a phone it has. ``lateness``: for how
+    many seconds it may still do what it was sent after the answer was lost. ``removes_one_second``: a removal of
+    scheduled calls with from = to takes off a call of that very second. ``removes_tasks``: so it does a dialer task
+    with a calldate. ``refuses_empty_removal``: a removal that finds nothing is answered 0.
+
+    ``ucontact-async probe`` writes one as TOML; :meth:`read` reads it. What it leaves out is the careful answer.
     """
 
     trust_429: bool = True
@@ -71,6 +77,29 @@ class ServerProfile(msgspec.Struct, frozen=True, kw_only=True):
     login_page: str = "login"
     campaign_arrows: bool = True
     hangup: Literal["HungupPhone", "HangupPhone"] = "HungupPhone"
+    lateness: float = 300.0
+    removes_one_second: bool = False
+    removes_tasks: bool = False
+    refuses_empty_removal: bool = False
+
+    @property
+    def quarantine(self) -> float:
+        """For how many seconds a call is left alone of which nobody knows: ten minutes, twice the lateness at least."""
+        return max(600.0, 2 * self.lateness)
+
+    @classmethod
+    def read(cls, path: str | Path) -> ServerProfile:
+        """Read the TOML file at ``path``; raise :class:`SettingsError` for what is not in a profile."""
+        try:
+            document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"the server profile {path} cannot be read: {error}") from None
+        if unknown := sorted(set(document) - set(cls.__struct_fields__)):
+            raise SettingsError(f"the server profile {path} has no setting {unknown[0]!r}")
+        try:
+            return msgspec.convert(document, cls)
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"the server profile {path}: {error}") from None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +131,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(f"lane is 'auto', 'session' or 'command', not {self.lane!r}")
         if self.profile.hangup not in ("HungupPhone", "HangupPhone"):
             raise SettingsError(f"hangup is 'HungupPhone' or 'HangupPhone', not {self.profile.hangup!r}")
+        if not self.profile.lateness >= 0:
+            raise SettingsError(f"lateness is in seconds, 0 or more, not {self.profile.lateness!r}")
         if self.token is not None and not re.fullmatch(r"[\x21-\x7e]+", self.token.reveal()):
             raise SettingsError("the token holds characters that an HTTP header cannot carry")
         if not (self.timeout > 0 and self.wait > 0):
@@ -172,6 +203,7 @@ def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
         "UCONTACT_TIMEZONE": "timezone",
         "UCONTACT_RECORDS_URL": "records",
         "UCONTACT_BACKUP_RECORDS_URL": "backup_records",
+        "UCONTACT_PROFILE": "profile",
     }
     found = {ours: source[theirs] for theirs, ours in names.items() if source.get(theirs)}
     if "password" not in found and (file := source.get("UCONTACT_PASSWORD_FILE")):

@@ -341,3 +341,37 @@ class TestEnvironment:
         uc = UContact(URL, token="t", ca="ca.pem", records="https://records/", backup_records="https://backup")
         assert uc.settings.ca == Path("ca.pem")
         assert (uc.settings.records, uc.settings.backup_records) == ("https://records", "https://backup")
+
+
+class TestProfile:
+    def test_a_profile_is_read(self, tmp_path):
+        """What a TOML file says is taken, what it leaves out is the careful answer."""
+        file = tmp_path / "server.toml"
+        file.write_text("# asked on a Sunday\nlateness = 120.5\nremoves_one_second = true\n", encoding="utf-8")
+        profile = ServerProfile.read(file)
+        assert profile == ServerProfile(lateness=120.5, removes_one_second=True)
+        assert (profile.removes_tasks, profile.trust_503, profile.quarantine) == (False, False, 600.0)
+        assert ServerProfile(lateness=900).quarantine == 1800.0
+
+    @pytest.mark.parametrize(
+        ("text", "complaint"),
+        [
+            ("lateness", "cannot be read"),
+            ("latenes = 1", "no setting 'latenes'"),
+            ("lateness = 'long'", "lateness"),
+            ("hangup = 'Hang'", "hangup"),
+        ],
+    )
+    def test_what_is_no_profile_is_refused(self, tmp_path, text, complaint):
+        """A misspelt setting must not become a careless one."""
+        file = tmp_path / "server.toml"
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(SettingsError, match=complaint):
+            ServerProfile.read(file)
+        with pytest.raises(SettingsError, match="cannot be read"):
+            ServerProfile.read(tmp_path / "none.toml")
+
+    def test_a_lateness_below_nothing(self):
+        """Settings refuse what a profile built by hand gets wrong."""
+        with pytest.raises(SettingsError, match="lateness"):
+            Settings(url="https://acme.example", token=Secret("t"), profile=ServerProfile(lateness=-1))

@@ -76,8 +76,12 @@ class Intake:
         planner: Planner | None,
         emit: Callable[[list[Outcome]], None],
         room: Callable[[], Awaitable[None]],
+        settle: Callable[[Job, Outcome, int | None], Outcome | None],
     ) -> None:
-        """``emit`` gets outcomes that need no journal; ``room`` returns once the consumer has taken enough of them."""
+        """``emit`` gets outcomes that need no journal; ``room`` returns once the consumer has taken enough of them.
+
+        ``settle`` takes a row whose outcome an earlier run lost, and when, or returns what is to be said of it.
+        """
         self._source = _Source(items)
         self._caller = caller
         self._journal = journal
@@ -86,6 +90,7 @@ class Intake:
         self._planner = planner
         self._emit = emit
         self._room = room
+        self._settle = settle
         self._jobs: deque[Job] = deque()
         self._reading = asyncio.Lock()
         self._index = 0
@@ -192,12 +197,7 @@ class Intake:
         elif known.status == "undone" and not self._options.retry_undone:
             self._known(job, Status.SKIPPED, "undone", "it was taken back; say --retry-undone (retry_undone=True)")
         elif known.status == "unknown" and not safety.allows(_LOST):
-            self._known(
-                job,
-                Status.UNKNOWN,
-                known.reason or ReplyLost.__name__,
-                "an earlier run sent it and never learnt the outcome; it is not sent again",
-            )
+            self._lost(job, known)
         elif known.status == "failed" and not self._again(known.reason):
             self._known(job, Status.FAILED, known.reason, "the server refused it in an earlier run (--retry-refused)")
         elif known.duplicate_of is not None and self._options.on_duplicate != "allow":
@@ -211,6 +211,16 @@ class Intake:
             self._emit([stopped(job)])
         else:
             self._jobs.append(job)
+
+    def _lost(self, job: Job, known: Recalled) -> None:
+        why = "an earlier run sent it and never learnt the outcome; it is not sent again"
+        reason = known.reason or ReplyLost.__name__
+        lost = outcome_of(job, Status.UNKNOWN, reason=reason, detail=why, earlier=True)
+        # A removal would take its twin off the schedule too.
+        alone = known.duplicate_of is None and not self._stopped and not self._options.dry_run
+        outcome = self._settle(job, lost, known.at) if alone else lost
+        if outcome is not None:
+            self._emit([outcome])
 
     def _again(self, reason: str) -> bool:
         return reason in RESENT or reason not in REFUSED or self._options.retry_refused

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import JournalError
-from .journal_file import Change, Entry, Header, JournalFile, Recalled
+from .journal_file import DOUBTED, Change, Entry, Header, JournalFile, Recalled
 
-__all__ = ["Entry", "Header", "Journal", "Recalled"]
+__all__ = ["DOUBTED", "Entry", "Header", "Journal", "Recalled"]
 
 # Settled marks ride with the next commit of sent marks, and wait no longer than this for one.
 _LINGER = 0.05
@@ -71,21 +71,25 @@ class Journal:
         """Return what is known of each of ``entries``, entering those that are new."""
         return await self._loop.run_in_executor(self._executor, self._file.recall, entries)
 
-    async def sent(self, row: int) -> None:
-        """Mark ``row`` as sent; returns when that would survive a power cut."""
+    async def doubted(self, endpoints: Sequence[str], since: int) -> list[tuple[str, str, int]]:
+        """Return endpoint, request and moment of what was sent since then to ``endpoints`` and may still arrive."""
+        return await self._loop.run_in_executor(self._executor, self._file.doubted, endpoints, since)
+
+    async def sent(self, row: int, step: str = "") -> None:
+        """Mark ``row`` as sent, in a ``step`` of its settling; returns when that would survive a power cut."""
         if self._broken is not None:
             raise self._broken
         durable = self._loop.create_future()
-        self._changes.append(Change(row, "sent", "", 0, durable, None))
+        self._changes.append(Change(row, "sent", step, 0, durable, None))
         self._write_now()
         await durable
 
-    def planned(self, row: int) -> None:
+    def planned(self, row: int, reason: str = "") -> None:
         """Take the mark of ``row`` back: it surely did not happen."""
-        self._settle(Change(row, "planned", "", 0, None, None))
+        self._settle(Change(row, "planned", reason, 0, None, None))
 
     def settled(self, row: int, status: str, reason: str, attempts: int, outcome: Any) -> None:
-        """Note how ``row`` ended; ``outcome`` is delivered after the commit."""
+        """Note how ``row`` ended; ``outcome``, if there is one, is delivered after the commit."""
         if self.durable:
             self._settle(Change(row, status, reason, attempts, None, outcome))
         else:

@@ -22,12 +22,14 @@ import msgspec
 
 from ..errors import JournalBusy, JournalError, JournalMismatch
 
-__all__ = ["Change", "Entry", "Header", "JournalFile", "Recalled", "key_of"]
+__all__ = ["DOUBTED", "Change", "Entry", "Header", "JournalFile", "Recalled", "key_of"]
 
 _FORMAT = "2"
 # What must not be sent again: the call was made, or may have been.
 _DONE = ("succeeded", "unknown")
 _FIRST = {"succeeded": 0, "unknown": 0, "undone": 1}
+# The reason of a row that ended known, after a try that did not: that one may still arrive.
+DOUBTED = "doubted"
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs", "9p", "ceph", "glusterfs", "fuse.glusterfs"}
 
 # A journal begins as one of format 1 and is brought to the present one: so both kinds are the same from then on.
@@ -91,7 +93,8 @@ class Recalled(msgspec.Struct, frozen=True):
     """What the journal remembers of a row: ``status`` is ``new`` or the state an earlier run or undo left it in.
 
     ``undoing`` is the state of a row whose undo was begun and not ended: its call may be there or not.
-    ``duplicate_of`` is the position of another row that is the same call, ``None`` where there is none.
+    ``duplicate_of`` is the position of another row that is the same call, ``None`` where there is none. ``at`` is when
+    the row became what it is, in Unix seconds.
     """
 
     id: int
@@ -99,6 +102,7 @@ class Recalled(msgspec.Struct, frozen=True):
     status: str
     reason: str
     duplicate_of: int | None
+    at: int | None = None
 
 
 class Change(msgspec.Struct):
@@ -195,7 +199,12 @@ class JournalFile:
             values = {"server": header.server, "operation": header.operation, "digest": header.digest, "run": str(run)}
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
         # The run that marked these is dead, or we would not hold the lock: nobody will ever settle them.
-        db.execute("UPDATE rows SET status = 'unknown', reason = 'ReplyLost' WHERE status = 'sent'")
+        # Their bytes may have left until this moment: a mark may have waited long for its slot.
+        db.execute(
+            "UPDATE rows SET status = 'unknown', at = ?, reason = CASE reason WHEN '' THEN 'ReplyLost' ELSE reason END "
+            "WHERE status = 'sent'",
+            (self.seconds(),),
+        )
         db.execute("COMMIT")
         return run
 
@@ -221,7 +230,7 @@ class JournalFile:
     def _recall(self, entry: Entry) -> Recalled:
         db = self.db
         same = db.execute(
-            "SELECT id, content, occurrence, run, position, status, reason, undoing "
+            "SELECT id, content, occurrence, run, position, status, reason, undoing, at "
             "FROM rows WHERE identity = ? ORDER BY id",
             (entry.identity,),
         ).fetchall()
@@ -243,13 +252,25 @@ class JournalFile:
                 (self.run, entry.position, status, own[0]),
             )
             known = "undoing" if own[7] else own[5]
-            return Recalled(own[0], key_of(entry.content, own[2]), known, own[6], duplicate_of)
+            return Recalled(own[0], key_of(entry.content, own[2]), known, own[6], duplicate_of, own[8])
         added = db.execute(
             "INSERT INTO rows (content, occurrence, identity, run, position, status) VALUES (?, ?, ?, ?, ?, 'planned')",
             (entry.content, occurrence, entry.identity, self.run, entry.position),
         )
         assert added.lastrowid is not None
         return Recalled(added.lastrowid, key_of(entry.content, occurrence), "new", "", duplicate_of)
+
+    def doubted(self, endpoints: Sequence[str], since: int) -> list[tuple[str, str, int]]:
+        """Return endpoint, request and moment of what was sent since then to ``endpoints`` and may still arrive."""
+        try:
+            found = self.db.execute(
+                "SELECT endpoint, request, at FROM rows JOIN requests USING (id) WHERE at >= ? "
+                "AND (status = 'unknown' OR reason = ?)",
+                (since, DOUBTED),
+            )
+            return [row for row in found if row[0] in endpoints]
+        except sqlite3.Error as error:
+            raise self._break(error) from None
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Write ``changes`` and all that was entered before, durably.

@@ -12,6 +12,7 @@ import msgspec
 from ..endpoint import Request
 from ..errors import SettingsError
 from .report import Report
+from .settle import ReplaceSchedule
 
 __all__ = ["BulkOptions"]
 
@@ -33,7 +34,8 @@ class BulkOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_per_second: float | None = None
     max_failures: int | str | None = None
     max_unknown: int | None = 20
-    on_unknown: Literal["hold"] = "hold"
+    max_unknown_jump: float | None = 5.0
+    on_unknown: Literal["hold"] | ReplaceSchedule = "hold"
     on_duplicate: Literal["refuse", "skip", "allow"] = "refuse"
     not_after: datetime | Callable[[Request[Any]], datetime | None] | None = None
     dry_run: bool = False
@@ -50,13 +52,26 @@ class BulkOptions(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
 
     def __post_init__(self) -> None:
-        if self.on_unknown != "hold":
-            raise SettingsError(f"on_unknown is 'hold', not {self.on_unknown!r}")
+        self._check_settling()
         if self.on_duplicate not in ("refuse", "skip", "allow"):
             raise SettingsError(f"on_duplicate is 'refuse', 'skip' or 'allow', not {self.on_duplicate!r}")
         if self.max_unknown is not None and self.max_unknown < 0:
             raise SettingsError("max_unknown is 0 or more, or None for no limit")
+        if self.max_unknown_jump is not None and not self.max_unknown_jump > 1:
+            raise SettingsError("max_unknown_jump is a factor greater than 1, or None for no limit")
         self.failures_allowed(0)
+
+    def _check_settling(self) -> None:
+        if self.on_unknown == "hold":
+            return
+        if not isinstance(self.on_unknown, ReplaceSchedule):
+            raise SettingsError(f"on_unknown is 'hold' or ReplaceSchedule(...), not {self.on_unknown!r}")
+        if self.journal is None and not self.dry_run:
+            raise SettingsError("settling needs a journal: a crash in the middle of it must not be forgotten")
+        if self.on_duplicate == "allow":
+            raise SettingsError("settling removes every call of that second: it cannot go with on_duplicate='allow'")
+        if self.ordered:
+            raise SettingsError("outcomes in the order of the input would wait for every row that is settled")
 
     def failures_allowed(self, rows: int) -> float:
         """Return how many failures are tolerated after ``rows`` rows."""

@@ -30,7 +30,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``request`` is ``None`` where none could be built. ``reason`` is a word for people and programs: ``invalid``,
     ``duplicate``, ``late``, ``expired``, ``done before``, ``undone``, ``undoing``, ``stopped``, ``dry run``, or the
     name of the error's class; in an undo also ``no removal`` and ``no request``.
-    ``detail`` says it in a sentence. ``earlier`` marks what an earlier run found out. ``seconds`` includes waiting.
+    ``detail`` says it in a sentence. ``earlier`` marks what an earlier run found out; ``settled``
+    what was unknown and then made certain. ``seconds`` includes waiting.
     """
 
     index: int
@@ -45,6 +46,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempts: int = 0
     seconds: float = 0.0
     earlier: bool = False
+    settled: bool = False
 
     @property
     def position(self) -> str:

@@ -31,15 +31,17 @@ class Report(msgspec.Struct, kw_only=True):
     """What a run came to. ``rows == succeeded + failed + unknown + skipped``, always.
 
     ``reasons`` counts what did not succeed by ``(status, reason)``; ``problems`` keeps the first 1,000 such outcomes;
-    ``stopped`` says why a run ended before its input did; ``seconds`` is its length; ``accepted`` are the reasons to
-    skip a row that leave nothing wanting. ``lane`` is the way that commands took: ``command``, or ``session`` where
-    that was asked for or the other does not work (it is the slower one, and as sound).
+    ``settled`` counts those of the succeeded that had been unknown; ``stopped`` says why a run ended before its input
+    did; ``seconds`` is its length; ``accepted`` are the reasons to skip a row that leave nothing wanting. ``lane`` is
+    the way that commands took: ``command``, or ``session`` where that was asked for or the other does not work (it is
+    the slower one, and as sound).
     """
 
     succeeded: int = 0
     failed: int = 0
     unknown: int = 0
     skipped: int = 0
+    settled: int = 0
     seconds: float = 0.0
     stopped: str | None = None
     lane: str = ""
@@ -62,6 +64,7 @@ class Report(msgspec.Struct, kw_only=True):
         """Count one outcome."""
         if outcome.status is Status.SUCCEEDED:
             self.succeeded += 1
+            self.settled += outcome.settled
             return
         if outcome.status is Status.FAILED:
             self.failed += 1

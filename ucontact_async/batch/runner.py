@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -24,34 +24,39 @@ from ..errors import (
 )
 from ..limiter import Limiter
 from ..pace import Pace
+from ..settings import ServerProfile
+from .fuse import Fuse
 from .intake import Intake, Job, Planner, outcome_of, stopped
 from .journal import Header, Journal
+from .later import WAITERS, Later, Unsettled
 from .options import BulkOptions
 from .outbox import Outbox
 from .outcome import Outcome, Status, status_of
 from .report import Report
+from .turns import is_removal
 
 __all__ = ["Bulk"]
 
 
 class _RowFlight(Flight):
-    """Marks its row sent before the first byte."""
+    """Marks its row sent before the first byte: what may happen once only, and removals, which may arrive late."""
 
-    def __init__(self, journal: Journal, job: Job) -> None:
-        self.arms = journal.durable and job.prepared.safety is Safety.ONCE
+    def __init__(self, journal: Journal, job: Job, later: Later) -> None:
+        self.arms = journal.durable and (job.prepared.safety is Safety.ONCE or is_removal(job.request))
         self.armed = False
         self._journal = journal
-        self._row = job.id
+        self._later = later
+        self._job = job
 
     async def arm(self) -> None:
         if not self.armed:
             self.armed = True
-            await self._journal.sent(self._row)
+            await self._journal.sent(self._job.id)
 
     def withdraw(self) -> None:
         if self.armed:
             self.armed = False
-            self._journal.planned(self._row)
+            self._journal.planned(self._job.id, self._later.mark(self._job, doubted=self.doubted))
 
 
 class Bulk:
@@ -73,6 +78,7 @@ class Bulk:
         planner: Planner | None = None,
         pace: Pace | None = None,
         lane: Callable[[], str] = str,
+        profile: ServerProfile | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -90,7 +96,16 @@ class Bulk:
         self._now = now
         self._pace = pace
         self._outbox = Outbox(ordered=options.ordered)
-        self._flights: dict[anyio.CancelScope, _RowFlight | None] = {}
+        self._flights: dict[anyio.CancelScope, Flight | None] = {}
+        self._fuse = Fuse(options.max_unknown, options.max_unknown_jump)
+        self._later = Later(
+            options,
+            caller=caller,
+            profile=profile or ServerProfile(),
+            deliver=self._deliver,
+            clock=clock,
+            now=now,
+        )
         self._stopping = asyncio.Event()
         self._error: BaseException | None = None
         self._logging_in = asyncio.Lock()
@@ -107,6 +122,7 @@ class Bulk:
             self._journal = await Journal.open(
                 path, header, deliver=self._deliver, amended=options.amended, now=self._now
             )
+            await self._later.open(self._journal)
         except BaseException:
             self._limiter.narrow(options.max_concurrency)
             raise
@@ -119,6 +135,7 @@ class Bulk:
             planner=self._planner,
             emit=self._deliver,
             room=self._outbox.room,
+            settle=self._later.take,
         )
         # A task of the client, not of the consumer: who is cancelled in the block must not cancel calls on the wire.
         self._running = self._spawn(self._run())
@@ -175,6 +192,7 @@ class Bulk:
         self._stopping.set()
         self.report.stopped = reason
         self._intake.stop()
+        self._later.stop()
         for scope, flight in self._flights.items():
             if flight is None or not flight.left:
                 if flight is not None:
@@ -192,9 +210,13 @@ class Bulk:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._watch, group.cancel_scope)
-                async with anyio.create_task_group() as workers:
-                    for _ in range(self._workers):
-                        workers.start_soon(self._work)
+                async with anyio.create_task_group() as waiters:
+                    for _ in range(WAITERS):
+                        waiters.start_soon(self._work, self._later.next, self._later.finish)
+                    async with anyio.create_task_group() as workers:
+                        for _ in range(self._workers):
+                            workers.start_soon(self._work, lambda: self._later.fresh(self._intake), lambda: None)
+                    self._later.close()
                 group.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001  kept for the consumer
             self._fail(error)
@@ -224,26 +246,30 @@ class Bulk:
         finally:
             self._outbox.close()
 
-    async def _work(self) -> None:
+    async def _work(self, rows: Callable[[], Awaitable[Job | None]], done: Callable[[], None]) -> None:
         with anyio.CancelScope() as scope:
             self._flights[scope] = None
             try:
-                intake = self._intake
-                while not self._stopping.is_set() and (job := intake.take() or await intake.next()) is not None:
-                    await self._send(job, scope)
+                while not self._stopping.is_set() and (job := await rows()) is not None:
+                    try:
+                        await (self._replace if isinstance(job, Unsettled) else self._send)(job, scope)
+                    finally:
+                        self._flights[scope] = None
+                        self._later.leave(job)
+                        done()
             except Exception as error:  # noqa: BLE001  kept for the consumer; the other workers end their calls
                 self._fail(error)
             finally:
                 del self._flights[scope]
 
     async def _send(self, job: Job, scope: anyio.CancelScope) -> None:
-        flight = self._flights[scope] = _RowFlight(self._journal, job)
+        flight = self._flights[scope] = _RowFlight(self._journal, job, self._later)
         started = self._clock()
         try:
             if self._pace is not None:
                 await self._pace.turn()
             if self.options.not_after is not None and (late := self._expired(job)) is not None:
-                self._settle(job, late)
+                self._settle(job, late, flight)
                 return
             if not self._logged_in:
                 await self._log_in()
@@ -257,19 +283,28 @@ class Bulk:
                 flight.withdraw()
                 self._deliver([stopped(job)])
             else:
-                self._settle(job, self._failed(job, error, self._clock() - started))
+                self._settle(job, self._failed(job, error, self._clock() - started), flight)
         except BaseException:
             # Cancelled: what left is unknown, what did not leave is as if it had never been read.
             if flight.left:
                 lost = ReplyLost("the run was stopped before the answer came", phase="sent")
-                self._settle(job, self._failed(job, lost, self._clock() - started))
+                flight.doubted = True
+                self._settle(job, self._failed(job, lost, self._clock() - started), flight)
             else:
                 self._deliver([stopped(job)])
             raise
         else:
-            self._settle(job, self._succeeded(job, reply, flight.attempts, self._clock() - started))
-        finally:
-            self._flights[scope] = None
+            self._settle(job, self._succeeded(job, reply, flight.attempts, self._clock() - started), flight)
+
+    async def _replace(self, job: Job, scope: anyio.CancelScope) -> None:
+        """Settle a row that had been lost."""
+        assert isinstance(job, Unsettled)
+
+        def board(flight: Flight) -> bool:
+            self._flights[scope] = flight
+            return not self._stopping.is_set()
+
+        await self._later.settle(job, board, self._log_in)
 
     async def _log_in(self) -> None:
         """Have one worker log in while the others wait: a login that fails costs one row and ends the run."""
@@ -280,8 +315,11 @@ class Bulk:
                 await self._caller.login()
                 self._logged_in = True
 
-    def _settle(self, job: Job, outcome: Outcome) -> None:
-        self._journal.settled(job.id, outcome.status, outcome.reason, outcome.attempts, outcome)
+    def _settle(self, job: Job, outcome: Outcome, flight: Flight) -> None:
+        reason = self._later.reason(job, outcome, doubted=flight.doubted)
+        lost = outcome.status is Status.UNKNOWN and not self._stopping.is_set()
+        settled = self._later.take(job, outcome) if lost else outcome
+        self._journal.settled(job.id, outcome.status, reason, outcome.attempts, settled)
         self._judge(outcome)
 
     def _succeeded(self, job: Job, reply: Any, attempts: int, seconds: float) -> Outcome:
@@ -325,8 +363,8 @@ class Bulk:
             return
         if isinstance(outcome.error, Unauthorized) or (outcome.error is not None and not self._logged_in):
             self.stop(f"the login failed: {outcome.detail}")
-        elif self.options.max_unknown is not None and counts.unknown > self.options.max_unknown:
-            self.stop(f"more than {self.options.max_unknown} unknown outcomes (max_unknown)")
+        elif (why := self._fuse.blown(outcome.status is Status.UNKNOWN)) is not None:
+            self.stop(why)
         elif counts.failed > self.options.failures_allowed(counts.rows):
             self.stop(f"more failures than max_failures={self.options.max_failures} allows")
         if isinstance(outcome.error, NotSent) and not outcome.error.transient:

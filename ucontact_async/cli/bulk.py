@@ -37,6 +37,7 @@ __all__ = [
 DONE, INCOMPLETE, USAGE, UNKNOWN, STOPPED = 0, 1, 2, 3, 4
 # Unknown rows named at the end; all of them are in the rejects file.
 _NAMED = 20
+_PROFILE = -1.0
 
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,6 +55,8 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         parser.add_argument("file", metavar="FILE|NUMBER" if number else "FILE", type=Path, help=what)
         _add_arguments(parser)
         parser.set_defaults(run=run, operation=name)
+    for parser in (schedule, task):
+        _add_settling(parser)
     task.add_argument(
         "--mode",
         required=True,
@@ -76,6 +79,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--allow-past", action="store_true", help="send calls whose calldate has passed; they ring at once")
 
 
+def _add_settling(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    what = "remove and insert again a scheduled call this long after its answer was lost (no SECONDS: the profile's)"
+    add("--settle-after", metavar="SECONDS", type=float, nargs="?", const=_PROFILE, help=what)
+    add(
+        "--settle-margin", metavar="SECONDS", type=float, default=60.0, help="and only so long before its calldate (60)"
+    )
+
+
 def add_pace(parser: argparse.ArgumentParser) -> None:
     """Add what every run of many requests takes: its report, its pace, when it stops, and the server."""
     add = parser.add_argument
@@ -84,10 +96,12 @@ def add_pace(parser: argparse.ArgumentParser) -> None:
     add("--max-per-second", metavar="X", type=float, help="calls started in a second at most")
     add("--max-failures", metavar="N", help="stop after more failures than N, or than N%%")
     add("--max-unknown", metavar="N", type=int, default=20, help="stop after more unknown outcomes than N (20)")
+    add("--max-unknown-jump", metavar="X", type=float, default=5.0, help="or once their share is X times as high (5)")
     add("--retry-refused", action="store_true", help="send again what the server refused before")
     add("--url", help="the server (UCONTACT_URL)")
     add("--user", help="the API user (UCONTACT_USER); the password is read from the environment only")
     add("--timezone", metavar="NAME", help="the server's time zone (UCONTACT_TIMEZONE)")
+    add("--profile", metavar="FILE", help="what `probe` found out about the server (UCONTACT_PROFILE)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -158,7 +172,7 @@ def _options(args: argparse.Namespace, operation: str) -> Any:
         raise SettingsError("--no-journal goes with neither --journal nor --amended nor --retry-refused")
     if operation == "task-now" and args.max_per_second is None:
         raise SettingsError("--mode now rings at once: say how fast with --max-per-second")
-    pace = pace_of(args)
+    pace = pace_of(args) | _settling(args)
     journal = None if args.no_journal else (args.journal or args.file.with_name(args.file.name + ".journal"))
 
     def with_digest(digest: str) -> BulkOptions:
@@ -178,6 +192,16 @@ def _options(args: argparse.Namespace, operation: str) -> Any:
     return with_digest
 
 
+def _settling(args: argparse.Namespace) -> dict[str, Any]:
+    from ..batch.settle import ReplaceSchedule
+
+    seconds = getattr(args, "settle_after", None)
+    if seconds is None:
+        return {}
+    quarantine = None if seconds == _PROFILE else seconds
+    return {"on_unknown": ReplaceSchedule(quarantine=quarantine, margin=args.settle_margin)}
+
+
 def pace_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of a run that :func:`add_pace` adds."""
     from ..errors import SettingsError
@@ -193,6 +217,7 @@ def pace_of(args: argparse.Namespace) -> dict[str, Any]:
         "max_per_second": args.max_per_second,
         "max_failures": int(failures) if failures is not None and failures.isdecimal() else failures,
         "max_unknown": args.max_unknown,
+        "max_unknown_jump": args.max_unknown_jump,
         "retry_refused": args.retry_refused,
     }
 
@@ -217,7 +242,7 @@ def client_of(args: argparse.Namespace) -> UContact:
     from ..settings import read_environment
 
     found: dict[str, Any] = read_environment()
-    given = ("url", "user", "timezone", "records", "backup_records")
+    given = ("url", "user", "timezone", "records", "backup_records", "profile")
     found |= {name: value for name in given if (value := getattr(args, name, None)) is not None}
     if getattr(args, "dry_run", False):
         # Nothing is sent, so neither a server nor a password is needed to see what would be.
@@ -296,6 +321,8 @@ def print_report(report: Report, rejects: Rejects, *, repeated: bool = False) ->
     print(f"{report.summary()} in {report.seconds:.1f} s")
     for (status, reason), count in sorted(report.reasons.items()):
         print(f"  {count:>7} {status}: {reason}")
+    if report.settled:
+        print(f"settled: {report.settled} of the succeeded had been unknown; they were removed and inserted again")
     unknown = sorted((o for o in report.problems if o.status == "unknown"), key=lambda outcome: outcome.index)
     if unknown:
         named = ", ".join(outcome.position for outcome in unknown[:_NAMED])

@@ -50,7 +50,7 @@ def statuses(path):
 def test_unknown_rows_are_told_whole(run, path):
     """What was unknown, and what was sent by a run that died, is listed with request, place and time."""
     run("succeeded", "unknown", "failed", "sent")
-    with open_journal(path) as journal:
+    with open_journal(path, now=lambda: NOON) as journal:
         assert (journal.server, journal.operation) == (HEADER.server, HEADER.operation)
         assert journal.counts() == {"succeeded": 1, "unknown": 2, "failed": 1}
         rows = list(journal.unknown())

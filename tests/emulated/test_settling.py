@@ -1,0 +1,236 @@
+"""Unknown outcomes settled over real sockets and a real journal; removals in their turn."""
+
+import asyncio
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ucontact_async import (
+    RemoveContact,
+    RemoveSchedule,
+    ReplaceSchedule,
+    Respool,
+    ScheduledCall,
+    ServerProfile,
+    SettingsError,
+    Status,
+    UContact,
+)
+
+SCHEDULE = "Dialers/ScheduleDialerCall"
+REMOVE = "Dialers/RemoveScheduleDialerCall"
+WHEN = datetime(2099, 5, 5, 10)
+QUICK = ReplaceSchedule(quarantine=0.3, lateness=0.2, margin=1.0, inclusive=True)
+
+
+def client_of(emulator, **options):
+    return UContact(emulator.url, **{"user": "api", "password": "secret", "timezone": "America/Montevideo", **options})
+
+
+def call(number, **fields):
+    return ScheduledCall(**{"campaign": "Ventas->", "destination": f"09{number:07d}", "calldate": WHEN, **fields})
+
+
+def removal(number, at=WHEN):
+    return RemoveSchedule(campaign="Ventas->", destination=f"09{number:07d}", since=at, until=at)
+
+
+def rule(fault, endpoint=SCHEDULE, **extra):
+    return {"endpoint": endpoint, "fault": fault, **extra}
+
+
+def scheduled(emulator):
+    return Counter(row.destination for row in emulator.state.schedule)
+
+
+def rows_of(journal):
+    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as db:
+        return db.execute("SELECT status, reason FROM rows ORDER BY id").fetchall()
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return tmp_path / "run.db"
+
+
+@pytest.mark.parametrize("fault", ["close_before_read", "reset_after_apply", "late_apply", "body", "status"])
+async def test_a_lost_call_is_settled(emulator, journal, fault):
+    """Whether the lost call was applied, was not or is applied late: in the end it is on the schedule once."""
+    emulator.set_faults({"rules": [rule(fault, count=3, after=2, seconds=0.1 if fault == "late_apply" else 0)]})
+    async with client_of(emulator) as uc:
+        report = await uc.bulk((call(n) for n in range(10)), journal=journal, on_unknown=QUICK)
+    assert (report.succeeded, report.settled, report.unknown, report.rows) == (10, 3, 0, 10)
+    assert report.complete
+    assert scheduled(emulator) == {f"09{n:07d}": 1 for n in range(10)}
+    assert rows_of(journal) == [("succeeded", "")] * 10
+    # Exactly that campaign, destination and second was removed, and nothing else.
+    removed = [entry.fields for entry in emulator.ledger.of(REMOVE)]
+    assert len(removed) == 3
+    assert {(fields["from"], fields["to"]) for fields in removed} == {("2099-05-05 10:00:00",) * 2}
+
+
+async def test_every_answer_of_the_settling_is_lost_once(emulator, journal):
+    """A removal or an insert of which nobody knows either is settled again, after another quarantine."""
+    faults = [rule("close_after_apply", count=2), rule("late_apply", REMOVE, count=1, seconds=0.15)]
+    emulator.set_faults({"rules": faults})
+    async with client_of(emulator) as uc:
+        report = await uc.bulk([call(1)], journal=journal, on_unknown=QUICK)
+        await asyncio.sleep(0.3)
+    assert (report.succeeded, report.settled) == (1, 1)
+    assert scheduled(emulator) == {"090000001": 1}
+    # Insert lost; removal lost; removal, insert lost; removal, insert.
+    assert len(emulator.ledger.of(SCHEDULE)) == 3
+    assert len(emulator.ledger.of(REMOVE)) == 3
+
+
+async def test_an_earlier_run_is_settled(emulator, journal):
+    """What a run without settling left unknown is settled by the same command with it."""
+    emulator.set_faults({"rules": [rule("close_after_apply", count=2)]})
+    async with client_of(emulator) as uc:
+        report = await uc.bulk([call(1), call(2), call(3)], journal=journal, max_concurrency=1)
+        assert report.unknown == 2
+        report = await uc.bulk([call(1), call(2), call(3)], journal=journal, on_unknown=QUICK)
+    assert (report.succeeded, report.settled, report.skipped) == (2, 2, 1)
+    assert scheduled(emulator) == {f"09{n:07d}": 1 for n in (1, 2, 3)}
+
+
+async def test_what_cannot_be_settled_stays_unknown(emulator, journal):
+    """A call that is too near, a respool and a removal that is refused stay unknown, each with its reason."""
+    near = datetime.now(UTC) + timedelta(seconds=30)
+    respool = Respool(campaign="Ventas->", destination="090000009", dialerbase="base", contact=1)
+    faults = [
+        rule("close_after_apply", count=2),
+        rule("close_after_apply", "Dialers/Respool"),
+        rule("body", REMOVE, body="0"),
+    ]
+    emulator.set_faults({"rules": faults})
+    policy = ReplaceSchedule(quarantine=0.2, lateness=0.1, margin=60, inclusive=True)
+    async with client_of(emulator) as uc:
+        report = await uc.bulk([call(1, calldate=near), call(2), respool], journal=journal, on_unknown=policy)
+    why = {outcome.index: outcome.detail for outcome in report.problems}
+    assert report.unknown == 3
+    assert "too near" in why[0]
+    assert "its removal was refused" in why[1]
+    assert "only scheduled calls" in why[2]
+    assert scheduled(emulator) == {"090000001": 1, "090000002": 1}
+
+
+async def test_a_server_that_refuses_to_remove_nothing(emulator, journal):
+    """Where the profile says that 0 means nothing was there, the insert follows a refused removal."""
+    emulator.set_faults({"rules": [rule("close_before_read", count=1), rule("body", REMOVE, body="0")]})
+    profile = ServerProfile(removes_one_second=True, refuses_empty_removal=True)
+    async with client_of(emulator, profile=profile) as uc:
+        policy = ReplaceSchedule(quarantine=0.2, lateness=0.1)
+        report = await uc.bulk([call(1)], journal=journal, on_unknown=policy)
+    assert (report.settled, scheduled(emulator)) == (1, {"090000001": 1})
+
+
+async def test_a_run_that_is_stopped_leaves_it_to_the_next(emulator, journal):
+    """A stop during the quarantine leaves the row unknown at once, and the same command settles it."""
+    emulator.set_faults({"rules": [rule("close_after_apply", count=1)]})
+    async with client_of(emulator) as uc:
+        slow = ReplaceSchedule(quarantine=60, lateness=0.1, inclusive=True)
+        async with uc.stream([call(1), call(2)], journal=journal, on_unknown=slow, max_concurrency=1) as outcomes:
+            seen = []
+            async for outcome in outcomes:
+                seen.append(outcome)
+                outcomes.stop("enough")
+        assert [(outcome.status, outcome.index) for outcome in seen] == [(Status.SUCCEEDED, 1), (Status.UNKNOWN, 0)]
+        assert "the same command again settles it" in seen[1].detail
+        assert rows_of(journal)[0] == ("unknown", "ReplyLost")
+        report = await uc.bulk([call(1), call(2)], journal=journal, on_unknown=QUICK)
+    assert report.settled == 1
+    assert scheduled(emulator) == {"090000001": 1, "090000002": 1}
+
+
+async def test_twins_are_never_settled(emulator, journal):
+    """Where another row is the same call, a removal would take that off too: the row stays unknown."""
+    emulator.set_faults({"rules": [rule("close_after_apply", count=1)]})
+    async with client_of(emulator) as uc:
+        twins = [call(1), call(1)]
+        await uc.bulk(twins, journal=journal, on_duplicate="allow", max_concurrency=1)
+        report = await uc.bulk(twins, journal=journal, on_unknown=QUICK)
+    assert (report.unknown, report.skipped) == (1, 1)
+    assert scheduled(emulator) == {"090000001": 2}
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "word"),
+    [
+        (ReplaceSchedule(), {}, "probe"),
+        (ReplaceSchedule(quarantine=10, inclusive=True), {}, "lateness of 300 s"),
+        (QUICK, {"journal": None}, "journal"),
+        (QUICK, {"on_duplicate": "allow"}, "on_duplicate"),
+        (QUICK, {"ordered": True}, "order"),
+        ("retry", {}, "ReplaceSchedule"),
+    ],
+)
+async def test_settling_is_refused_where_it_would_do_harm(emulator, journal, policy, options, word):
+    """Conditions that do not hold are told before anything is sent."""
+    async with client_of(emulator) as uc:
+        with pytest.raises(SettingsError, match=word):
+            await uc.bulk([call(1)], **{"journal": journal, "on_unknown": policy, **options})
+    assert not emulator.ledger.requests
+
+
+def test_conditions_that_contradict_each_other():
+    """A quarantine that is not longer than the lateness is refused as soon as both are said."""
+    with pytest.raises(SettingsError, match="not longer"):
+        ReplaceSchedule(quarantine=31, lateness=31)
+    with pytest.raises(SettingsError, match="0 or more"):
+        ReplaceSchedule(margin=-1)
+    assert ReplaceSchedule(lateness=900, inclusive=True).under(ServerProfile()).quarantine == 1800
+
+
+async def test_removals_keep_their_place(emulator, journal):
+    """Calls and removals of one destination happen in the order of the input, however many go at once."""
+    emulator.set_faults({"rules": [rule("latency", match={"data": ""}, seconds=0.1)]})
+    requests = [request for n in range(8) for request in (call(n), removal(n), call(n, data={"v": "2"}))]
+    async with client_of(emulator) as uc:
+        report = await uc.bulk(requests, journal=journal, max_concurrency=24, on_duplicate="allow")
+    assert report.succeeded == 24
+    assert scheduled(emulator) == {f"09{n:07d}": 1 for n in range(8)}
+    assert {row.data for row in emulator.state.schedule} == {"v=2"}
+
+
+async def test_an_insert_waits_for_a_removal_that_may_come_late(emulator, journal):
+    """After a removal whose answer was lost nothing is inserted for its destination until it cannot come any more."""
+    emulator.set_faults({"rules": [rule("late_apply", REMOVE, count=1, seconds=0.15)]})
+    later = [call(1, calldate=WHEN, data={"v": "2"}), call(2)]
+    async with client_of(emulator) as uc:
+        report = await uc.bulk([removal(1), *later], journal=journal, on_unknown=QUICK)
+        await asyncio.sleep(0.2)
+    assert report.succeeded == 3
+    assert scheduled(emulator) == {"090000001": 1, "090000002": 1}
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+async def test_the_next_run_waits_for_it_too(emulator, journal, repeated):
+    """A removal that an earlier run lost, also one that it repeated well, holds the inserts of the next run."""
+    count = 1 if repeated else 3
+    emulator.set_faults({"rules": [rule("late_apply", REMOVE, count=count, seconds=0.15)]})
+    async with client_of(emulator) as uc:
+        first = await uc.bulk([removal(1)], journal=journal, on_unknown=QUICK)
+        assert (first.succeeded, first.unknown) == ((1, 0) if repeated else (0, 1))
+        emulator.set_faults(None)
+        report = await uc.bulk([removal(1), call(1)], journal=journal, on_unknown=QUICK)
+        await asyncio.sleep(0.2)
+    assert report.complete
+    assert scheduled(emulator) == {"090000001": 1}
+
+
+async def test_removals_are_marked_before_they_leave(emulator, journal):
+    """A removal on its way is in the journal, so that a crash leaves it in doubt and not forgotten."""
+    emulator.set_faults({"rules": [rule("hang_before_apply", "Dialers/RemoveContact")]})
+    contact = RemoveContact(campaign="Ventas->", destination="090000001")
+    async with client_of(emulator) as uc:
+        uc = uc.with_options(timeout=0.5)
+        async with uc.stream([contact], journal=journal) as outcomes:
+            while not emulator.ledger.requests["Dialers/RemoveContact"]:
+                await asyncio.sleep(0.01)
+            assert rows_of(journal) == [("sent", "")]
+            outcomes.abort()
+    assert rows_of(journal) == [("unknown", "ReplyLost")]

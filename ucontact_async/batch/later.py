@@ -1,0 +1,179 @@
+"""Rows that cannot go at once, or must be gone back to: turns of a destination, quarantines, unknown calls to settle.
+
+It brings those parts together for a run, and makes the outcomes of what was settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ..endpoint import Caller, Flight
+from ..errors import JournalError, UContactError
+from ..settings import ServerProfile
+from .agenda import Agenda
+from .intake import Intake, Job, outcome_of, stopped
+from .journal import DOUBTED, Journal
+from .options import BulkOptions
+from .outcome import Outcome, Status
+from .replacing import Insertion, Result, Settler
+from .turns import Turns, is_removal
+
+__all__ = ["WAITERS", "Later", "Unsettled"]
+
+_TOO_MANY = "too many rows wait for it; the same command again settles them"
+_STOPPED = "the run was stopped; the same command again settles it"
+WAITERS = 4
+"""How many of the rows that waited may be under way at once."""
+
+
+class Unsettled(Job, frozen=True, kw_only=True):
+    """A row to be settled; ``lost`` is its outcome until then."""
+
+    lost: Outcome
+
+
+class Later:
+    """What a run asks about rows that wait; ``deliver`` gets the outcomes that need no mark in the journal."""
+
+    def __init__(
+        self,
+        options: BulkOptions,
+        *,
+        caller: Caller,
+        profile: ServerProfile,
+        deliver: Callable[[list[Outcome]], None],
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        """Raises :class:`SettingsError` where ``options`` settle what this server's ``profile`` does not allow."""
+        self._terms = None if options.on_unknown == "hold" else options.on_unknown.under(profile)
+        quarantine = profile.quarantine if self._terms is None else self._terms.quarantine
+        self._caller = caller
+        self._deliver = deliver
+        self._clock = clock
+        self._now = now
+        self._agenda = Agenda[Job](clock)
+        self._turns = Turns(self._agenda, quarantine, clock)
+        self.next = self._agenda.next
+        self.finish = self._agenda.finish
+        self.close = self._agenda.close
+
+    async def open(self, journal: Journal) -> None:
+        """Go by what ``journal`` knows."""
+        self._journal = journal
+        self._settler = None
+        if self._terms is not None and journal.durable:
+            self._settler = Settler(self._terms, caller=self._caller, journal=journal, now=self._now)
+        if journal.durable:
+            await self._turns.recall(journal, self._now().timestamp())
+
+    async def fresh(self, intake: Intake) -> Job | None:
+        """Return the next row of the input that may go now."""
+        while (job := intake.take() or await intake.next()) is not None and not self._turns.enter(job):
+            await self._turns.room()
+        return job
+
+    def leave(self, job: Job) -> None:
+        """Note that ``job`` is done, or was taken to be settled."""
+        self._turns.leave(job)
+
+    def reason(self, job: Job, outcome: Outcome, *, doubted: bool) -> str:
+        """Return what the journal is to say of the end of ``job``, of which a try may still arrive if ``doubted``."""
+        mark = self.mark(job, doubted=doubted)
+        return outcome.reason if outcome.status is Status.UNKNOWN else mark or outcome.reason
+
+    def mark(self, job: Job, *, doubted: bool) -> str:
+        """Return what the journal is to say of a removal whose destination may yet be reached by an earlier try."""
+        if doubted and is_removal(job.request):
+            self._turns.lost(job)
+        return DOUBTED if is_removal(job.request) and self._turns.in_doubt(job) else ""
+
+    def take(self, job: Job, lost: Outcome, at: int | None = None) -> Outcome | None:
+        """Take ``job``, whose outcome was ``lost``, to settle it when its quarantine is over.
+
+        Otherwise return the outcome, saying why it stays. ``at`` is when an earlier run lost it, in Unix seconds.
+        """
+        if self._settler is None:
+            return lost
+        wait = _TOO_MANY if self._agenda.full else self._settler.wait(job, at)
+        if isinstance(wait, str):
+            return _unsettled(lost, wait)
+        self._turns.hold(job)
+        fields = {name: getattr(job, name) for name in Job.__struct_fields__}
+        self._agenda.put(self._clock() + wait, Unsettled(**fields, lost=lost))
+        return None
+
+    async def settle(
+        self, job: Unsettled, board: Callable[[Flight], bool], log_in: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Settle ``job`` or put it off again, and have its outcome delivered; ``board`` as :meth:`Settler.settle`."""
+        assert self._settler is not None
+        boarded: Flight | None = None
+
+        def boards(flight: Flight) -> bool:
+            nonlocal boarded
+            boarded = flight
+            return board(flight)
+
+        if (seconds := self._turns.delay(job)) > 0:
+            self._turns.hold(job)
+            self._agenda.put(self._clock() + seconds, job)
+            return
+        try:
+            await log_in()
+            result = await self._settler.settle(job, boards)
+        except UContactError as error:
+            if not isinstance(error, JournalError):
+                self._deliver([_unsettled(job.lost, str(error))])
+                return
+            self._deliver([_unsettled(job.lost, "the journal failed")])
+            raise
+        except BaseException:
+            if boarded is None:
+                self._deliver([_unsettled(job.lost, _STOPPED)])
+            else:
+                gone = isinstance(boarded, Insertion) and not boarded.left
+                self._end(job, Result(status="planned" if gone else "unknown", why=_STOPPED))
+            raise
+        self._end(job, result)
+
+    def _end(self, job: Unsettled, result: Result) -> None:
+        lost = job.lost
+        attempts = lost.attempts + result.attempts
+        if result.status == "planned":
+            self._journal.planned(job.id)
+            self._deliver([stopped(job)])
+            return
+        if result.status == "again":
+            again = self.take(job, lost)
+            self._journal.settled(job.id, Status.UNKNOWN, lost.reason, attempts, again)
+            return
+        stays = result.status == "unknown"
+        outcome = _unsettled(lost, result.why) if stays else _certain(job, result, attempts)
+        self._journal.settled(job.id, outcome.status, outcome.reason, attempts, outcome)
+
+    def stop(self) -> None:
+        """Let go of all rows that wait; what waits to be settled stays unknown."""
+        left = [*self._agenda.clear(), *self._turns.clear()]
+        self._deliver([_unsettled(j.lost, _STOPPED) if isinstance(j, Unsettled) else stopped(j) for j in left])
+
+
+def _certain(job: Job, result: Result, attempts: int) -> Outcome:
+    error: UContactError | None = result.error
+    succeeded = error is None
+    outcome = outcome_of(
+        job,
+        Status.SUCCEEDED if succeeded else Status.FAILED,
+        reason="" if succeeded else type(error).__name__,
+        detail="its outcome was unknown: it was removed and inserted again" if succeeded else str(error),
+    )
+    reply: Any = result.reply
+    return msgspec.structs.replace(outcome, reply=reply, error=error, attempts=attempts, settled=succeeded)
+
+
+def _unsettled(lost: Outcome, why: str) -> Outcome:
+    return msgspec.structs.replace(lost, detail=f"{lost.detail}; not settled: {why}" if lost.detail else why)
