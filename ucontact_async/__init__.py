@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .api.lists import ListFile, ListWriter, UploadedFile, UploadReport, ZonedListFile
     from .api.recordings import ConvertRecording, FindRecordings, Recording, TagRecording
     from .api.watch import Snapshot, Watch
+    from .batch.audit import DialAudit, Dialled, audit_double_dials
     from .batch.journal_rows import JournalRow, JournalRows, open_journal
     from .batch.outcome import Outcome, Status
     from .batch.report import Report
@@ -71,7 +72,9 @@ _HOMES = {
     "CallWorkflow": "api.calls",
     "CampaignStatus": "api.campaigns",
     "ConvertRecording": "api.recordings",
+    "DialAudit": "batch.audit",
     "DialerTask": "api.dialers",
+    "Dialled": "batch.audit",
     "Disposition": "api.calls",
     "DownloadReport": "recordings.report",
     "Downloaded": "recordings.report",
@@ -129,6 +132,7 @@ _HOMES = {
     "UploadedFile": "api.lists",
     "Watch": "api.watch",
     "ZonedListFile": "api.lists",
+    "audit_double_dials": "batch.audit",
     "open_journal": "batch.journal_rows",
     "openapi_document": "contract",
     "postman_collection": "contract",
@@ -144,7 +148,9 @@ __all__ = [
     "CallWorkflow",
     "CampaignStatus",
     "ConvertRecording",
+    "DialAudit",
     "DialerTask",
+    "Dialled",
     "Disposition",
     "DownloadReport",
     "Downloaded",
@@ -203,6 +209,7 @@ __all__ = [
     "Watch",
     "ZonedListFile",
     "__version__",
+    "audit_double_dials",
     "open_journal",
     "openapi_document",
     "postman_collection",

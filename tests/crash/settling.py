@@ -84,6 +84,7 @@ class _NoFiles(selectors.BaseSelector):
         self._world = world
 
     def select(self, timeout=None):
+        """Let time pass instead of waiting."""
         if timeout is None:
             raise RuntimeError("everybody waits for ever")
         if timeout > 0:
@@ -91,15 +92,18 @@ class _NoFiles(selectors.BaseSelector):
         return []
 
     def register(self, fileobj, events, data=None):
+        """Take a file that never gets ready."""
         return selectors.SelectorKey(fileobj, 0, events, data)
 
     def unregister(self, fileobj):
-        return None
+        """Forget it."""
 
     def get_map(self):
+        """Know of none."""
         return {}
 
     def get_key(self, fileobj):
+        """Know of none."""
         raise KeyError(fileobj)
 
 
@@ -113,6 +117,7 @@ class World:
         self.reset((), None, unsynced=False, ahead=0.0)
 
     def reset(self, fates, crash, *, unsynced, ahead):
+        """Begin anew: what the requests meet, and at which step the process dies."""
         self.now = START
         self.centre = ContactCentre({}, Ledger(), random.Random(1), Switches(require_token=False))
         self.service = Service(ENDPOINTS, self.centre.handlers, lambda _: None)
@@ -127,6 +132,7 @@ class World:
         self.request = ScheduledCall(campaign="Ventas->", destination="099123456", calldate=moment)
 
     def advance(self, seconds):
+        """Let time pass; what comes late is applied."""
         self.now += seconds
         for moment, call in [late for late in self.late if late[0] <= self.now]:
             self.late.remove((moment, call))
@@ -140,6 +146,7 @@ class World:
             raise Crash
 
     def scheduled(self):
+        """Return how many calls are on the schedule."""
         return len(self.centre.schedule)
 
 
@@ -154,17 +161,21 @@ class Disk:
         self._pending = []
 
     async def doubted(self, endpoints, since):
+        """Hold no removals."""
         return []
 
     async def sent(self, row, step=""):
+        """Mark the row, durably."""
         self._world.step()
         self._write("sent", step)
         self._world.step()
 
     def planned(self, row, reason=""):
+        """Take the mark back."""
         self._mark("planned", reason, None)
 
     def settled(self, row, status, reason, attempts, outcome):
+        """Note how the row ended."""
         self._mark(str(status), reason, outcome)
 
     def _mark(self, status, reason, outcome):
@@ -175,6 +186,7 @@ class Disk:
             self.sync()
 
     def sync(self):
+        """Write what was noted."""
         pending, self._pending = self._pending, []
         for status, reason, outcome in pending:
             self._world.row = (status, reason, int(self._world.now))
@@ -195,16 +207,21 @@ class Wire:
         self._world = world
 
     def prepare(self, request):
+        """Encode as the caller does."""
         return endpoint_of(request).prepare(request, RULES)
 
     async def perform(self, prepared, flight, *, wait):
+        """Try as often as the caller would."""
         flight.progress = SimpleNamespace(left=False, forbid=lambda: None)
-        for flight.attempts in itertools.count(1):
+        while True:
+            flight.attempts += 1
             try:
-                return self._try(prepared, flight)
+                self._try(prepared, flight)
             except UContactError as error:
                 if flight.attempts == TRIES or not prepared.safety.allows(error):
                     raise
+            else:
+                return
 
     def _try(self, prepared, flight):
         world = self._world
@@ -323,25 +340,27 @@ def one_run(world, terms, *, ahead):
     return status, None
 
 
-def enumerate_runs(world, terms, runs, seed):
-    """Run every crash point of scenario after scenario; return the counts of what came out and what went wrong."""
-    endings, violations, crashes, total = Counter(), Counter(), 0, 0
+def _points(world, terms, seed):
+    """Yield every crash point of scenario after scenario, each as it was run: its status and what is wrong with it."""
     near = terms.quarantine + terms.margin + TIMEOUT + 5
     scenarios = list(itertools.product(FATES, FATES, FATES, (False, True), (86_400.0, near)))
     random.Random(seed).shuffle(scenarios)
     for *fates, unsynced, ahead in itertools.cycle(scenarios):
         for crash in itertools.chain([None], itertools.count(1)):
             world.reset(fates, crash, unsynced=unsynced, ahead=ahead)
-            status, wrong = one_run(world, terms, ahead=ahead)
-            total += 1
-            crashes += world.crashed
-            endings[status] += 1
-            if wrong is not None:
-                violations[wrong] += 1
-            if total >= runs:
-                return {"runs": total, "crashes": crashes, "endings": endings, "violations": violations}
+            yield one_run(world, terms, ahead=ahead)
             if crash is not None and not world.crashed:
                 break
+
+
+def enumerate_runs(world, terms, runs, seed):
+    """Return the counts of what came out of so many runs, and of what went wrong."""
+    endings, violations, crashes = Counter(), Counter(), 0
+    for status, wrong in itertools.islice(_points(world, terms, seed), runs):
+        endings[status] += 1
+        violations[wrong] += wrong is not None
+        crashes += world.crashed
+    return {"runs": runs, "crashes": crashes, "endings": endings, "violations": +violations}
 
 
 def prove(runs, seed=1):

@@ -226,11 +226,9 @@ async def test_removals_are_marked_before_they_leave(emulator, journal):
     """A removal on its way is in the journal, so that a crash leaves it in doubt and not forgotten."""
     emulator.set_faults({"rules": [rule("hang_before_apply", "Dialers/RemoveContact")]})
     contact = RemoveContact(campaign="Ventas->", destination="090000001")
-    async with client_of(emulator) as uc:
-        uc = uc.with_options(timeout=0.5)
-        async with uc.stream([contact], journal=journal) as outcomes:
-            while not emulator.ledger.requests["Dialers/RemoveContact"]:
-                await asyncio.sleep(0.01)
-            assert rows_of(journal) == [("sent", "")]
-            outcomes.abort()
+    async with client_of(emulator) as uc, uc.stream([contact], journal=journal) as outcomes:
+        while not emulator.ledger.requests["Dialers/RemoveContact"]:
+            await asyncio.sleep(0.01)
+        assert rows_of(journal) == [("sent", "")]
+        outcomes.abort()
     assert rows_of(journal) == [("unknown", "ReplyLost")]

@@ -157,6 +157,10 @@ class TestSettings:
             "login_page": "login",
             "campaign_arrows": True,
             "hangup": "HungupPhone",
+            "lateness": 300.0,
+            "removes_one_second": False,
+            "removes_tasks": False,
+            "refuses_empty_removal": False,
         }
 
 
@@ -344,6 +348,8 @@ class TestEnvironment:
 
 
 class TestProfile:
+    """What is known of a server, from a file."""
+
     def test_a_profile_is_read(self, tmp_path):
         """What a TOML file says is taken, what it leaves out is the careful answer."""
         file = tmp_path / "server.toml"

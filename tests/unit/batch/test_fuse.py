@@ -32,7 +32,7 @@ def test_a_jump():
     assert count == 5010
     assert why == "unknown outcomes jumped to 10 of the last 100 rows, from 0.0% before (max_unknown_jump)"
     steady = [n % 50 == 0 for n in range(5000)]
-    assert rows_until_blown(Fuse(5000, 5.0), [*steady, *[True] * 1000])[0] == 5008
+    assert rows_until_blown(Fuse(5000, 5.0), [*steady, *[True] * 1000])[0] == 5010
 
 
 def test_no_jump():
