@@ -167,13 +167,17 @@ def _unquote(text: bytes) -> str:
         return plain.decode("latin-1")
 
 
-async def read_body(request: web.BaseRequest, limit: int) -> bytes | None:
-    """Return the body of ``request``, ``None`` if it is larger than ``limit`` bytes."""
+async def read_body(request: web.BaseRequest, limit: int, *, continues: bool = True) -> bytes | None:
+    """Return the body of ``request``, ``None`` if it is larger than ``limit`` bytes.
+
+    ``continues``: a client that waits to be told to go on is told.
+    """
     if not request.body_exists:
         return b""
     if (request.content_length or 0) > limit:
         return None
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+    expects = continues and request.headers.get("Expect", "").lower() == "100-continue"
+    if expects and request.transport is not None:
         request.transport.write(_CONTINUE)
     body = await request.content.readany()
     if request.content.at_eof():

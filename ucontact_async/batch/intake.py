@@ -116,6 +116,13 @@ class Intake:
                     await self._read_block()
         return self._jobs.popleft()
 
+    def turns_away(self, job: Job) -> bool:
+        """Leave ``job`` out if its calldate has passed, and say whether that was so."""
+        if late := self._late(job.request):
+            why = "calldate has passed; say --allow-past (allow_past=True) to have it called at once"
+            self._skip(job, "late", why)
+        return late
+
     def stop(self) -> None:
         """Read no more; rows that were read and that nobody has taken are settled as stopped."""
         self._stopped = True
@@ -203,8 +210,8 @@ class Intake:
         elif known.duplicate_of is not None and self._options.on_duplicate != "allow":
             where = "row" if job.row is not None else "request"
             self._skip(job, "duplicate", f"duplicate of {where} {known.duplicate_of}: the same call")
-        elif self._late(job.request):
-            self._skip(job, "late", "calldate has passed; say --allow-past (allow_past=True) to have it called at once")
+        elif self.turns_away(job):
+            pass
         elif self._options.dry_run:
             self._skip(job, "dry run", "would be sent")
         elif self._stopped:

@@ -141,6 +141,10 @@ class Later:
             raise
         self._end(job, result)
 
+    def keep(self, job: Unsettled, why: str) -> None:
+        """Leave ``job`` unknown."""
+        self._deliver([_unsettled(job.lost, why)])
+
     def _end(self, job: Unsettled, result: Result) -> None:
         lost = job.lost
         attempts = lost.attempts + result.attempts

@@ -212,7 +212,7 @@ class Bulk:
                 group.start_soon(self._watch, group.cancel_scope)
                 async with anyio.create_task_group() as waiters:
                     for _ in range(WAITERS):
-                        waiters.start_soon(self._work, self._later.next, self._later.finish)
+                        waiters.start_soon(self._work, self._due, self._later.finish)
                     async with anyio.create_task_group() as workers:
                         for _ in range(self._workers):
                             workers.start_soon(self._work, lambda: self._later.fresh(self._intake), lambda: None)
@@ -295,6 +295,19 @@ class Bulk:
             raise
         else:
             self._settle(job, self._succeeded(job, reply, flight.attempts, self._clock() - started), flight)
+
+    async def _due(self) -> Job | None:
+        """Return the next row that had to wait and may still go."""
+        while (job := await self._later.next()) is not None:
+            if isinstance(job, Unsettled):
+                if (late := self._expired(job)) is None:
+                    return job
+                self._later.keep(job, late.detail)
+            elif not self._intake.turns_away(job):
+                return job
+            self._later.leave(job)
+            self._later.finish()
+        return None
 
     async def _replace(self, job: Job, scope: anyio.CancelScope) -> None:
         """Settle a row that had been lost."""

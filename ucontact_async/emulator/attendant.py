@@ -70,7 +70,7 @@ class Attendant:
             chosen = faults.choose(endpoint.path, {})
             if chosen.rule is not None and chosen.rule.unread:
                 return await self._end_unread(request, chosen.latency, chosen.rule)
-        body = await read_body(request, BODY_LIMIT)
+        body = await read_body(request, BODY_LIMIT, continues=self._switches.continues)
         if body is None:
             return Written(answer_bytes(Answer(413, {}, b""), keep=False), keep=False)
         form = read_form(request.rel_url.raw_query_string, body)
@@ -80,6 +80,8 @@ class Attendant:
                 return await self._end_unread(request, chosen.latency, chosen.rule)
         self._ledger.requests[endpoint.path] += 1
         call = self._service.open(endpoint, form, request.headers.get("Authorization"))
+        if isinstance(call, Answer) and call.status == 401:
+            call = _DEAD_TOKEN.get(self._switches.dead_token, call)
         if chosen is NO_FAULT:
             return self._answer(request, *self._apply(call))
         return await self._strike(request, call, chosen)
@@ -159,10 +161,17 @@ class Attendant:
             if extra is not None:
                 asyncio.get_running_loop().call_later(extra.delay, _send_unasked, transport, extra)
 
+        if self._switches.cookies:
+            answer = Answer(answer.status, {**answer.headers, **_COOKIE}, answer.body)
         keep = keep and request.keep_alive
         return Written(answer_bytes(answer, keep=keep), keep=keep, then=handed_over)
 
 
+_COOKIE = {"Set-Cookie": "JSESSIONID=emulated; Path=/"}
+_DEAD_TOKEN = {
+    "redirect": Answer(302, {"Location": "/Integra/login.xhtml"}, b""),
+    "page": Answer(200, {"Content-Type": "text/html"}, b"<html><body>Log in</body></html>"),
+}
 _OTHER = Answer(200, {}, b"")
 
 

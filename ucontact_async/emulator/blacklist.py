@@ -59,6 +59,8 @@ class Blacklist:
         campaigns = self._switches.campaigns
         if campaigns is not None and asked.campaign not in {"*", *campaigns}:
             raise Rejected("no such campaign", status=200)
+        if self._switches.known_number == "0" and (asked.campaign, asked.phone) in self._rows:
+            raise Rejected("on the list already", status=200)
         fields = {name: getattr(asked, name) for name in BlacklistRow.__struct_fields__}
         self.add(BlacklistRow(**fields))
         self._ledger.record(call.path, call.fields)

@@ -40,6 +40,7 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
     agent: str = ""
     duration: int = 30
     rating: int | None = None
+    data: str = ""
 
     @property
     def day(self) -> str:
@@ -117,6 +118,7 @@ class RecordedCalls:
             "guid": record.guid,
             "campaign": record.campaign,
             "rating": record.rating,
+            "parandvalues": record.data if self._switches.data_in_records else None,
         }
         return {name: value for name, value in row.items() if value is not None}  # Gson leaves nulls out (0.11)
 

@@ -43,7 +43,6 @@ _quiet.disabled = True
 
 _ADMIN = "/_emulator/"
 _LINE_LIMIT = 65_536
-_KEEP_ALIVE = 3600.0
 _GRACE = 0.1
 
 
@@ -149,7 +148,7 @@ class Emulator:
             handler_cancellation=True,
             access_log=None,
             logger=_quiet,
-            keepalive_timeout=_KEEP_ALIVE,
+            keepalive_timeout=self.switches.keep_alive,
             lingering_time=1.0,
             max_line_size=_LINE_LIMIT,
             max_field_size=_LINE_LIMIT,

@@ -80,6 +80,7 @@ class ContactCentre:
         self._ledger = ledger
         self._rows = 0
         self.list_room = ListRoom(ledger, switches)
+        self._tasks: set[int] = set()
         self.status = Status(switches, self._in_use, lambda: [call["campaign"] for call in self.calls])
         self.handlers: dict[str, Handler] = {
             **self.sessions.handlers,
@@ -186,6 +187,7 @@ class ContactCentre:
         """Forget every effect; users, sessions and recorded calls stay."""
         self.spooled.clear()
         self.scheduled.clear()
+        self._tasks.clear()
         self.calls.clear()
         self.do_not_call.clear()
         self.switchboard.clear()
@@ -226,11 +228,13 @@ class ContactCentre:
             self._ledger.record(call.path, call.fields)
             self.calls.append(dict(call.fields))
         elif not task.automatic:
-            self._to_schedule(call, ScheduleRow(**self._common(call), calldate=calldate, agentphone=task.agent))
+            row = ScheduleRow(**self._common(call), calldate=calldate, agentphone=task.agent)
+            self._tasks.add(row.id)
+            self._to_schedule(call, row)
         else:
             priority = 9999 if task.bulk else 1
-            row = SpoolRow(**self._common(call), calldate=calldate, agentphone=task.agent, priority=priority)
-            self._to_spool(call, row)
+            spooled = SpoolRow(**self._common(call), calldate=calldate, agentphone=task.agent, priority=priority)
+            self._to_spool(call, spooled)
 
     def _remove_contact(self, call: Call) -> None:
         removal: RemoveContact = call.request
@@ -243,7 +247,17 @@ class ContactCentre:
         since, until = _moment(removal.since), _moment(removal.until)
         if since is None or until is None:
             raise Rejected("from and to are dates", status=200)
-        self.scheduled.keep(key, lambda row: not (row.calldate and since <= row.calldate <= until))
+        inclusive = self._switches.removal == "inclusive"
+
+        def stays(row: ScheduleRow) -> bool:
+            date = row.calldate
+            inside = date is not None and (since <= date <= until if inclusive else since < date < until)
+            return not inside or (row.id in self._tasks and not self._switches.removes_tasks)
+
+        before = len(self.scheduled)
+        self.scheduled.keep(key, stays)
+        if len(self.scheduled) == before and self._switches.removal_of_nothing == "0":
+            raise Rejected("nothing there", status=200)
         self._ledger.record(call.path, call.fields)
 
     def _to_spool(self, call: Call, row: SpoolRow) -> None:

@@ -46,6 +46,11 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
     version whose dates the server writes. ``ignores_lastrow``: getrecords answers its first page always;
     ``java_dates``: with dates as Java writes them. ``records_need_token``: recordings are not for everybody.
     ``list_seconds``: how long an uploaded list is loading.
+    ``removal``: whether both ends of a removal from the schedule are removed; ``removal_of_nothing``: what one answers
+    that finds nothing; ``removes_tasks``: it covers dialer tasks too. ``dead_token``: 401, or 302 or a page to log in.
+    ``keep_alive``: seconds after which an idle connection is closed. ``continues``: ``Expect: 100-continue`` is
+    answered. ``cookies``: every answer sets one. ``data_in_records``: getrecords tells a call's form data.
+    ``known_number``: what addblack answers for a number that is on the list.
     """
 
     get_user_token: TokenShape | Literal["absent"] = "quoted"
@@ -65,3 +70,12 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
     java_dates: bool = False
     records_need_token: bool = False
     list_seconds: float = 0.05
+    removal: Literal["inclusive", "exclusive"] = "inclusive"
+    removal_of_nothing: Literal["1", "0"] = "1"
+    removes_tasks: bool = True
+    dead_token: Literal["401", "redirect", "page"] = "401"
+    keep_alive: float = 3600.0
+    continues: bool = True
+    cookies: bool = False
+    data_in_records: bool = False
+    known_number: Literal["1", "0"] = "1"

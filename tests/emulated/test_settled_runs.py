@@ -146,6 +146,25 @@ async def test_a_run_that_is_stopped_leaves_it_to_the_next(emulator, journal):
     assert scheduled(emulator) == {"090000001": 1, "090000002": 1}
 
 
+@pytest.mark.parametrize("step", ["removing", "inserting"])
+async def test_a_crash_in_a_step_of_the_settling(emulator, journal, step):
+    """A row that a dead run left in a step is unknown from the moment that finds it, and settled from the start."""
+    emulator.set_faults({"rules": [rule("close_after_apply", count=1)]})
+    async with client_of(emulator) as uc:
+        await uc.bulk([call(1)], journal=journal)
+        with closing(sqlite3.connect(journal)) as db, db:
+            db.execute("UPDATE rows SET status = 'sent', reason = ?, at = 0", (step,))
+        held = await uc.bulk([call(1)], journal=journal)
+        assert (held.unknown, held.problems[0].reason) == (1, step)
+        with closing(sqlite3.connect(journal)) as db, db:
+            ((at,),) = db.execute("SELECT at FROM rows").fetchall()
+        assert at > 0
+        emulator.set_faults(None)
+        report = await uc.bulk([call(1)], journal=journal, on_unknown=QUICK)
+    assert report.settled == 1
+    assert scheduled(emulator) == {"090000001": 1}
+
+
 async def test_twins_are_never_settled(emulator, journal):
     """Where another row is the same call, a removal would take that off too: the row stays unknown."""
     emulator.set_faults({"rules": [rule("close_after_apply", count=1)]})
@@ -205,6 +224,21 @@ async def test_an_insert_waits_for_a_removal_that_may_come_late(emulator, journa
         await asyncio.sleep(0.2)
     assert report.succeeded == 3
     assert scheduled(emulator) == {"090000001": 1, "090000002": 1}
+
+
+async def test_what_waited_too_long_is_not_sent(emulator, journal):
+    """An insert whose date passes while it waits for a removal is left out; a lost one after not_after stays so."""
+    emulator.set_faults({"rules": [rule("late_apply", REMOVE, seconds=0.05, match={"destination": "090000001"})]})
+    soon = datetime.now(UTC) + timedelta(seconds=1.3)
+    policy = ReplaceSchedule(quarantine=2.0, lateness=0.1, inclusive=True)
+    async with client_of(emulator) as uc:
+        report = await uc.bulk([removal(1), call(1, calldate=soon)], journal=journal, on_unknown=policy)
+        assert report.reasons["skipped", "late"] == 1
+        emulator.set_faults({"rules": [rule("close_after_apply")]})
+        moment = datetime.now(UTC) + timedelta(seconds=0.2)
+        report = await uc.bulk([call(2)], journal=journal, on_unknown=QUICK, not_after=moment)
+    assert "not to be sent after" in report.problems[0].detail
+    assert scheduled(emulator) == {"090000002": 1}
 
 
 @pytest.mark.parametrize("repeated", [True, False])
