@@ -16,7 +16,9 @@ from ucontact_async import (
     BlockNumber,
     CallWorkflow,
     CampaignStatus,
+    DialAudit,
     DialerTask,
+    Dialled,
     Disposition,
     Downloaded,
     DownloadReport,
@@ -39,6 +41,7 @@ from ucontact_async import (
     Recording,
     RemoveContact,
     RemoveSchedule,
+    ReplaceSchedule,
     Reply,
     Report,
     Request,
@@ -51,6 +54,7 @@ from ucontact_async import (
     UContact,
     UContactError,
     UploadReport,
+    audit_double_dials,
     open_journal,
 )
 from ucontact_async.api.dialers import Dialers
@@ -218,6 +222,11 @@ async def many(uc: UContact, lazily: Iterator[ScheduledCall], slowly: AsyncItera
         async for outcome in outcomes:
             assert_type(outcome, Outcome)
             assert_type(outcome.error, UContactError | None)
+    await uc.bulk([CALL], journal="run.db", on_unknown=ReplaceSchedule(quarantine=900, margin=60))
+    audit = await audit_double_dials(uc.recordings.search(since=WHEN, until=WHEN), "run.db")
+    assert_type(audit, DialAudit)
+    assert_type(audit.twice, list[Dialled])
+    await uc.bulk([CALL], on_unknown="retry")  # type: ignore[arg-type]  # no such policy
     await uc.bulk([CALL], max_concurency=8)  # type: ignore[call-arg]  # misspelt
     await uc.bulk([CALL], max_concurrency="many")  # type: ignore[arg-type]  # no number
     await uc.bulk([CALL], on_duplicate="drop")  # type: ignore[arg-type]  # no such rule
