@@ -165,6 +165,32 @@ async def test_a_crash_in_a_step_of_the_settling(emulator, journal, step):
     assert scheduled(emulator) == {"090000001": 1}
 
 
+@pytest.mark.parametrize("endpoint", [REMOVE, SCHEDULE])
+@pytest.mark.parametrize("fault", ["close_after_apply", None])
+async def test_a_run_that_is_stopped_in_a_step(emulator, journal, endpoint, fault):
+    """What is on the wire may end; whatever it is answered, the row is counted, and the next run makes it certain."""
+    slow = rule("latency", endpoint, seconds=0.2, after=int(endpoint == SCHEDULE))
+    rules = [slow, rule("close_after_apply", count=1)]
+    emulator.set_faults({"rules": [*rules, rule(fault, endpoint)] if fault else rules})
+    async with client_of(emulator) as uc:
+        async with uc.stream([call(1)], journal=journal, on_unknown=QUICK) as outcomes:
+            while emulator.ledger.requests[endpoint] <= int(endpoint == SCHEDULE):
+                await asyncio.sleep(0.01)
+            outcomes.stop("enough")
+            [outcome] = [outcome async for outcome in outcomes]
+        assert outcomes.report.rows == 1
+        if fault:
+            assert outcome.status is Status.UNKNOWN
+        elif endpoint == REMOVE:
+            assert (outcome.reason, rows_of(journal)) == ("stopped", [("planned", "")])
+        else:
+            assert outcome.status is Status.SUCCEEDED
+        emulator.set_faults(None)
+        report = await uc.bulk([call(1)], journal=journal, on_unknown=QUICK)
+    assert report.complete
+    assert scheduled(emulator) == {"090000001": 1}
+
+
 async def test_twins_are_never_settled(emulator, journal):
     """Where another row is the same call, a removal would take that off too: the row stays unknown."""
     emulator.set_faults({"rules": [rule("close_after_apply", count=1)]})

@@ -56,6 +56,7 @@ class Later:
         self._deliver = deliver
         self._clock = clock
         self._now = now
+        self._stopped = False
         self._agenda = Agenda[Job](clock)
         self._turns = Turns(self._agenda, quarantine, clock)
         self.next = self._agenda.next
@@ -99,9 +100,11 @@ class Later:
         """
         if self._settler is None:
             return lost
-        wait = _TOO_MANY if self._agenda.full else self._settler.wait(job, at)
+        wait = self._settler.wait(job, at)
         if isinstance(wait, str):
             return _unsettled(lost, wait)
+        if self._stopped or self._agenda.full:
+            return _unsettled(lost, _STOPPED if self._stopped else _TOO_MANY)
         self._turns.hold(job)
         fields = {name: getattr(job, name) for name in Job.__struct_fields__}
         self._agenda.put(self._clock() + wait, Unsettled(**fields, lost=lost))
@@ -119,7 +122,7 @@ class Later:
             boarded = flight
             return board(flight)
 
-        if (seconds := self._turns.delay(job)) > 0:
+        if (seconds := self._turns.delay(job)) > 0 and not self._stopped:
             self._turns.hold(job)
             self._agenda.put(self._clock() + seconds, job)
             return
@@ -162,6 +165,7 @@ class Later:
 
     def stop(self) -> None:
         """Let go of all rows that wait; what waits to be settled stays unknown."""
+        self._stopped = True
         left = [*self._agenda.clear(), *self._turns.clear()]
         self._deliver([_unsettled(j.lost, _STOPPED) if isinstance(j, Unsettled) else stopped(j) for j in left])
 

@@ -330,8 +330,7 @@ class Bulk:
 
     def _settle(self, job: Job, outcome: Outcome, flight: Flight) -> None:
         reason = self._later.reason(job, outcome, doubted=flight.doubted)
-        lost = outcome.status is Status.UNKNOWN and not self._stopping.is_set()
-        settled = self._later.take(job, outcome) if lost else outcome
+        settled = self._later.take(job, outcome) if outcome.status is Status.UNKNOWN else outcome
         self._journal.settled(job.id, outcome.status, reason, outcome.attempts, settled)
         self._judge(outcome)
 
