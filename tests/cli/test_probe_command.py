@@ -10,7 +10,7 @@ import pytest
 NUMBER = "099123456"
 
 
-async def start(emulator, *arguments, **environment):
+async def start(emulator, *arguments, stdin=asyncio.subprocess.DEVNULL, **environment):
     env = {name: value for name, value in os.environ.items() if not name.startswith("UCONTACT_")}
     env |= {
         "UCONTACT_URL": emulator.url,
@@ -20,7 +20,7 @@ async def start(emulator, *arguments, **environment):
     }
     command = [sys.executable, "-m", "ucontact_async", *map(str, arguments)]
     pipe = asyncio.subprocess.PIPE
-    options = {"stdin": asyncio.subprocess.DEVNULL, "stdout": pipe, "stderr": pipe}
+    options = {"stdin": stdin, "stdout": pipe, "stderr": pipe}
     return await asyncio.create_subprocess_exec(*command, env=env | environment, **options)
 
 
@@ -44,6 +44,29 @@ async def test_nothing_is_sent_without_consent(emulator, tmp_path):
     (tmp_path / "server.toml").touch()
     code, _, errors = await run(emulator, *probe(tmp_path, "--yes"))
     assert (code, "there already" in errors, dict(emulator.ledger.requests)) == (2, True, {})
+
+
+async def on_a_terminal(emulator, typed, *arguments):
+    """Run the command with a terminal to read from, on which so much is typed."""
+    ours, theirs = os.openpty()
+    try:
+        process = await start(emulator, *arguments, stdin=theirs)
+        os.write(ours, typed)
+        _, errors = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    return process.returncode, errors.decode()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only on POSIX: a terminal of one's own")
+async def test_a_person_is_asked(emulator, tmp_path):
+    """On a terminal a person decides, and whatever is no yes is a no."""
+    code, errors = await on_a_terminal(emulator, b"what?\n", *probe(tmp_path))
+    assert (code, "nothing was sent" in errors, dict(emulator.ledger.requests)) == (2, True, {})
+    quick = ("--lead", "0", "--spacing", "10", "--idle", "0.1", "--no-ring")
+    code, errors = await on_a_terminal(emulator, b"yes\n", *probe(tmp_path, *quick))
+    assert (code, "Go on?" in errors) == (0, True)
 
 
 async def test_a_profile_is_written_and_used(emulator, tmp_path):

@@ -23,7 +23,7 @@ from ucontact_async import (
 SCHEDULE = "Dialers/ScheduleDialerCall"
 REMOVE = "Dialers/RemoveScheduleDialerCall"
 WHEN = datetime(2099, 5, 5, 10)
-QUICK = ReplaceSchedule(quarantine=0.3, lateness=0.2, margin=1.0, inclusive=True)
+QUICK = ReplaceSchedule(quarantine=0.1, lateness=0.09, margin=1.0, inclusive=True)
 
 
 def client_of(emulator, **options):
@@ -59,7 +59,7 @@ def journal(tmp_path):
 @pytest.mark.parametrize("fault", ["close_before_read", "reset_after_apply", "late_apply", "body", "status"])
 async def test_a_lost_call_is_settled(emulator, journal, fault):
     """Whether the lost call was applied, was not or is applied late: in the end it is on the schedule once."""
-    emulator.set_faults({"rules": [rule(fault, count=3, after=2, seconds=0.1 if fault == "late_apply" else 0)]})
+    emulator.set_faults({"rules": [rule(fault, count=3, after=2, seconds=0.05 if fault == "late_apply" else 0)]})
     async with client_of(emulator) as uc:
         report = await uc.bulk((call(n) for n in range(10)), journal=journal, on_unknown=QUICK)
     assert (report.succeeded, report.settled, report.unknown, report.rows) == (10, 3, 0, 10)
@@ -74,11 +74,11 @@ async def test_a_lost_call_is_settled(emulator, journal, fault):
 
 async def test_every_answer_of_the_settling_is_lost_once(emulator, journal):
     """A removal or an insert of which nobody knows either is settled again, after another quarantine."""
-    faults = [rule("close_after_apply", count=2), rule("late_apply", REMOVE, count=1, seconds=0.15)]
+    faults = [rule("close_after_apply", count=2), rule("late_apply", REMOVE, count=1, seconds=0.05)]
     emulator.set_faults({"rules": faults})
     async with client_of(emulator) as uc:
         report = await uc.bulk([call(1)], journal=journal, on_unknown=QUICK)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.1)
     assert (report.succeeded, report.settled) == (1, 1)
     assert scheduled(emulator) == {"090000001": 1}
     # Insert lost; removal lost; removal, insert lost; removal, insert.
@@ -169,7 +169,7 @@ async def test_a_crash_in_a_step_of_the_settling(emulator, journal, step):
 @pytest.mark.parametrize("fault", ["close_after_apply", None])
 async def test_a_run_that_is_stopped_in_a_step(emulator, journal, endpoint, fault):
     """What is on the wire may end; whatever it is answered, the row is counted, and the next run makes it certain."""
-    slow = rule("latency", endpoint, seconds=0.2, after=int(endpoint == SCHEDULE))
+    slow = rule("latency", endpoint, seconds=0.1, after=int(endpoint == SCHEDULE))
     rules = [slow, rule("close_after_apply", count=1)]
     emulator.set_faults({"rules": [*rules, rule(fault, endpoint)] if fault else rules})
     async with client_of(emulator) as uc:
@@ -243,11 +243,11 @@ async def test_removals_keep_their_place(emulator, journal):
 
 async def test_an_insert_waits_for_a_removal_that_may_come_late(emulator, journal):
     """After a removal whose answer was lost nothing is inserted for its destination until it cannot come any more."""
-    emulator.set_faults({"rules": [rule("late_apply", REMOVE, count=1, seconds=0.15)]})
+    emulator.set_faults({"rules": [rule("late_apply", REMOVE, count=1, seconds=0.05)]})
     later = [call(1, calldate=WHEN, data={"v": "2"}), call(2)]
     async with client_of(emulator) as uc:
         report = await uc.bulk([removal(1), *later], journal=journal, on_unknown=QUICK)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
     assert report.succeeded == 3
     assert scheduled(emulator) == {"090000001": 1, "090000002": 1}
 
@@ -255,14 +255,16 @@ async def test_an_insert_waits_for_a_removal_that_may_come_late(emulator, journa
 async def test_what_waited_too_long_is_not_sent(emulator, journal):
     """An insert whose date passes while it waits for a removal is left out; a lost one after not_after stays so."""
     emulator.set_faults({"rules": [rule("late_apply", REMOVE, seconds=0.05, match={"destination": "090000001"})]})
-    soon = datetime.now(UTC) + timedelta(seconds=1.3)
-    policy = ReplaceSchedule(quarantine=2.0, lateness=0.1, inclusive=True)
+    soon = datetime.now(UTC) + timedelta(seconds=0.4)
+    policy = ReplaceSchedule(quarantine=0.6, lateness=0.1, inclusive=True)
     async with client_of(emulator) as uc:
         report = await uc.bulk([removal(1), call(1, calldate=soon)], journal=journal, on_unknown=policy)
         assert report.reasons["skipped", "late"] == 1
         emulator.set_faults({"rules": [rule("close_after_apply")]})
-        moment = datetime.now(UTC) + timedelta(seconds=0.2)
-        report = await uc.bulk([call(2)], journal=journal, on_unknown=QUICK, not_after=moment)
+        # Nothing for the first time it is asked, before the call is sent; then a moment that has passed.
+        moments = iter([None])
+        passed = datetime.now(UTC)
+        report = await uc.bulk([call(2)], journal=journal, on_unknown=QUICK, not_after=lambda _: next(moments, passed))
     assert "not to be sent after" in report.problems[0].detail
     assert scheduled(emulator) == {"090000002": 1}
 
@@ -271,13 +273,13 @@ async def test_what_waited_too_long_is_not_sent(emulator, journal):
 async def test_the_next_run_waits_for_it_too(emulator, journal, repeated):
     """A removal that an earlier run lost, also one that it repeated well, holds the inserts of the next run."""
     count = 1 if repeated else 3
-    emulator.set_faults({"rules": [rule("late_apply", REMOVE, count=count, seconds=0.15)]})
+    emulator.set_faults({"rules": [rule("late_apply", REMOVE, count=count, seconds=0.05)]})
     async with client_of(emulator) as uc:
         first = await uc.bulk([removal(1)], journal=journal, on_unknown=QUICK)
         assert (first.succeeded, first.unknown) == ((1, 0) if repeated else (0, 1))
         emulator.set_faults(None)
         report = await uc.bulk([removal(1), call(1)], journal=journal, on_unknown=QUICK)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
     assert report.complete
     assert scheduled(emulator) == {"090000001": 1}
 

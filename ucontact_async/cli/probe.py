@@ -101,14 +101,26 @@ def _consent(args: argparse.Namespace, url: str, user: str | None) -> bool:
         return True
     if not sys.stdin.isatty():
         raise SettingsError("nobody is here to say yes; say it with --yes")
-    return _said_yes("Go on? [y/N] ") is True
+    say("Go on? [y/N]")
+    return _said_yes() is True
 
 
 async def _answer(question: str) -> bool | None:
-    return await asyncio.get_running_loop().run_in_executor(None, _said_yes, f"{question} [y/n] ")
+    # Not in a thread: after Ctrl-C that would wait for a last line all the same.
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    try:
+        loop.add_reader(sys.stdin, readable.set)
+    except NotImplementedError:  # Windows
+        return None
+    try:
+        say(f"{question} [y/n]")
+        await readable.wait()
+    finally:
+        loop.remove_reader(sys.stdin)
+    return _said_yes()
 
 
-def _said_yes(question: str) -> bool | None:
-    say(question)
+def _said_yes() -> bool | None:
     answer = sys.stdin.readline().strip().lower()
     return {"y": True, "yes": True, "n": False, "no": False}.get(answer)
