@@ -191,6 +191,16 @@ async def test_a_run_that_is_stopped_in_a_step(emulator, journal, endpoint, faul
     assert scheduled(emulator) == {"090000001": 1}
 
 
+async def test_settling_keeps_to_the_concurrency(emulator, journal):
+    """Rows that waited go beside the others, and all together are no more than were asked for."""
+    rules = [rule("close_after_apply", count=6), rule("latency", "Dialers/*", seconds=0.02)]
+    emulator.set_faults({"rules": rules})
+    async with client_of(emulator) as uc:
+        report = await uc.bulk((call(n) for n in range(30)), journal=journal, on_unknown=QUICK, max_concurrency=2)
+    assert (report.succeeded, report.settled) == (30, 6)
+    assert emulator.ledger.max_in_flight == 2
+
+
 async def test_twins_are_never_settled(emulator, journal):
     """Where another row is the same call, a removal would take that off too: the row stays unknown."""
     emulator.set_faults({"rules": [rule("close_after_apply", count=1)]})

@@ -111,9 +111,12 @@ class Later:
         return None
 
     async def settle(
-        self, job: Unsettled, board: Callable[[Flight], bool], log_in: Callable[[], Awaitable[None]]
+        self, job: Unsettled, board: Callable[[Flight], bool], begin: Callable[[], Awaitable[None]]
     ) -> None:
-        """Settle ``job`` or put it off again, and have its outcome delivered; ``board`` as :meth:`Settler.settle`."""
+        """Settle ``job`` or put it off again, and have its outcome delivered; ``board`` as :meth:`Settler.settle`.
+
+        ``begin`` is awaited before anything is sent.
+        """
         assert self._settler is not None
         boarded: Flight | None = None
 
@@ -127,7 +130,7 @@ class Later:
             self._agenda.put(self._clock() + seconds, job)
             return
         try:
-            await log_in()
+            await begin()
             result = await self._settler.settle(job, boards)
         except UContactError as error:
             if not isinstance(error, JournalError):

@@ -118,6 +118,8 @@ class Bulk:
         path = None if options.dry_run else options.journal
         header = Header(self._server, options.operation, options.digest)
         self._workers = self._limiter.widen(options.max_concurrency)
+        # Rows that waited go beside the workers' own, and all together are no more than that.
+        self._slots = asyncio.Semaphore(self._workers)
         try:
             self._journal = await Journal.open(
                 path, header, deliver=self._deliver, amended=options.amended, now=self._now
@@ -273,7 +275,8 @@ class Bulk:
                 return
             if not self._logged_in:
                 await self._log_in()
-            reply = await self._caller.perform(job.prepared, flight, wait=None)
+            async with self._slots:
+                reply = await self._caller.perform(job.prepared, flight, wait=None)
         except JournalError:
             # Not even its mark could be written: nothing of it left, and nothing else may leave.
             self._deliver([stopped(job)])
@@ -317,7 +320,18 @@ class Bulk:
             self._flights[scope] = flight
             return not self._stopping.is_set()
 
-        await self._later.settle(job, board, self._log_in)
+        held = False
+
+        async def begin() -> None:
+            nonlocal held
+            await self._log_in()
+            held = await self._slots.acquire()
+
+        try:
+            await self._later.settle(job, board, begin)
+        finally:
+            if held:
+                self._slots.release()
 
     async def _log_in(self) -> None:
         """Have one worker log in while the others wait: a login that fails costs one row and ends the run."""
