@@ -117,7 +117,7 @@ class Link(asyncio.BufferedProtocol):
         try:
             answer = self._read()
         except ValueError:
-            self.waiter, self.deadline = None, math.inf
+            self.waiter = None
             self._handler.set_response_params(read_until_eof=True, auto_decompress=False)
             self.transport.set_protocol(self._handler)
             self._handler.data_received(bytes(self._view[: self._filled]))

@@ -213,10 +213,17 @@ async def test_what_waits_is_seen_before_the_first_byte():
     assert (len(asked), server.connections) == (2, 2)
 
 
+def once(connection, number, request):
+    """Answer the first request on each connection and leave the others waiting."""
+    if not number:
+        connection.sendall(ANSWER)
+
+
 async def test_every_request_has_its_own_time():
     """One timer ends each request at its own time, whether that was the next one to end when it began or not."""
-    with Scripted(lambda client, number, request: None) as server:
+    with Scripted(once) as server:
         lane = lane_of(server.url)
+        await asyncio.gather(*[told(lane) for _ in range(7)])
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(told, lane)
@@ -226,7 +233,18 @@ async def test_every_request_has_its_own_time():
                     assert await told(lane, timeout=0.01) == ("ReplyLost", "no whole answer within 0.01 s")
                 group.cancel_scope.cancel()
         await lane.aclose()
-    assert len(server.requests) == 7
+
+
+async def test_closing_ends_what_is_on_the_wire():
+    """A lane that is closed in the middle of a request waits for no answer; the request's outcome is unknown."""
+    with Scripted(once) as server:
+        lane = lane_of(server.url)
+        assert (await told(lane))[0] == 200
+        waiting = asyncio.ensure_future(told(lane, timeout=30.0))
+        await asyncio.sleep(0)
+        with anyio.fail_after(10):
+            await lane.aclose()
+            assert (await waiting)[0] == "ReplyLost"
 
 
 async def test_a_late_answer_to_a_lost_request_is_nobodys():
