@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ucontact_async import (
+    JournalError,
     RemoveContact,
     RemoveSchedule,
     ReplaceSchedule,
@@ -292,6 +293,19 @@ async def test_the_next_run_waits_for_it_too(emulator, journal, repeated):
         await asyncio.sleep(0.1)
     assert report.complete
     assert scheduled(emulator) == {"090000001": 1}
+
+
+async def test_a_journal_whose_removals_cannot_be_read(emulator, journal):
+    """Nothing is sent by it, and it is let go of."""
+    emulator.set_faults({"rules": [rule("close_after_apply", REMOVE)]})
+    async with client_of(emulator) as uc:
+        await uc.bulk([removal(1)], journal=journal)
+        for text, error in (("{", "cannot be read"), ('{"campaign":1}', "cannot be read")):
+            with closing(sqlite3.connect(journal)) as db, db:
+                db.execute("UPDATE requests SET request = ?", (text,))
+            with pytest.raises(JournalError, match=error):
+                await uc.bulk([call(1)], journal=journal)
+    assert emulator.state.schedule == []
 
 
 async def test_removals_are_marked_before_they_leave(emulator, journal):

@@ -124,7 +124,11 @@ class Bulk:
             self._journal = await Journal.open(
                 path, header, deliver=self._deliver, amended=options.amended, now=self._now
             )
-            await self._later.open(self._journal)
+            try:
+                await self._later.open(self._journal)
+            except BaseException:
+                await self._journal.aclose()
+                raise
         except BaseException:
             self._limiter.narrow(options.max_concurrency)
             raise

@@ -14,6 +14,7 @@ from typing import Any
 from ..api import ENDPOINTS
 from ..api.dialers import RemoveContact, RemoveSchedule
 from ..endpoint import Request
+from ..errors import JournalError
 from ..text import Rules
 from .agenda import ROOM, Agenda
 from .intake import Job
@@ -67,7 +68,10 @@ class Turns:
     async def recall(self, journal: Journal, seconds: float) -> None:
         """Learn from ``journal`` which removals of earlier runs may still arrive; ``seconds`` is the present, Unix."""
         for path, document, at in await journal.doubted(tuple(_REMOVALS), int(seconds - self._quarantine) - 1):
-            removal = ENDPOINTS[path].codec.read(document, _RULES)
+            try:
+                removal = ENDPOINTS[path].codec.read(document, _RULES)
+            except ValueError:
+                raise JournalError(f"the journal holds a request to {path} that cannot be read") from None
             # The journal has whole seconds; a clock that was set back must not make it longer than that.
             self._doubt(removal, min(self._quarantine, at + 1 + self._quarantine - seconds))
 
