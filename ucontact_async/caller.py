@@ -179,7 +179,8 @@ class HttpCaller:
             except UContactError as error:
                 error.endpoint = prepared.path
                 error.attempts = tries
-                flight.doubted = flight.doubted or error.may_have_happened
+                if error.may_have_happened and prepared.safety is not Safety.READ:
+                    flight.lost = error
                 if isinstance(error, Unauthorized) and token is not None and refused is None:
                     refused = token
                     tries -= 1
@@ -187,10 +188,12 @@ class HttpCaller:
                 else:
                     pause = self.retry.pause(error, tries, prepared.safety)
                 self._note(error, reached=flight.left)
-                if pause is None or (wait is not None and pause > wait):
-                    raise
-                if send_by is not None and self._clock() + pause > send_by:
-                    raise
+                if pause is None or not self._in_time(pause, wait, send_by):
+                    if flight.lost is None or flight.lost is error:
+                        raise
+                    # What the last try says of itself does not undo what an earlier one may have done.
+                    flight.lost.attempts = tries
+                    raise flight.lost from None
             else:
                 self.limiter.recovered()
                 return reply
@@ -199,6 +202,9 @@ class HttpCaller:
             if flight.arms:
                 flight.withdraw()
             await asyncio.sleep(pause)
+
+    def _in_time(self, pause: float, wait: float | None, send_by: float | None) -> bool:
+        return (wait is None or pause <= wait) and (send_by is None or self._clock() + pause <= send_by)
 
     async def _try(
         self, prepared: Prepared[R], flight: Flight, token: Token | None, send_by: float | None, wait: float | None

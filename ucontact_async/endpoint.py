@@ -128,8 +128,8 @@ class Flight:
     attempts: int = 0
     """How many times it was tried; a try that a refused token ended does not count."""
 
-    doubted: bool = False
-    """Whether any of its tries, also one that was followed by another, may have happened without our knowing."""
+    lost: UContactError | None = None
+    """How the last of its tries ended that may have happened without our knowing, also if others followed it."""
 
     progress: Progress | None = None
     forbidden: bool = False

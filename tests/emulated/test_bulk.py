@@ -12,6 +12,7 @@ from ucontact_async import (
     JournalBusy,
     JournalMismatch,
     RemoveContact,
+    ReplyLost,
     ScheduledCall,
     SettingsError,
     Status,
@@ -346,6 +347,21 @@ async def test_a_repeatable_operation_needs_no_mark(emulator, journal):
         report = await uc.bulk(rows, journal=journal)
     assert (report.succeeded, report.unknown) == (20, 0)
     assert emulator.ledger.requests["Dialers/RemoveContact"] == 23
+
+
+@pytest.mark.parametrize("last", [{"fault": "body", "body": "0"}, {"fault": "status", "status": 403}])
+async def test_a_lost_removal_stays_unknown_whatever_its_repetition_is_told(emulator, last):
+    """The first try may have been done: a refusal of the second one does not make the row one that surely was not."""
+    lost = {"endpoint": "Dialers/*", "fault": "close_after_read", "count": 1}
+    emulator.set_faults({"rules": [lost, {"endpoint": "Dialers/*", **last}]})
+    removal = RemoveContact(campaign="Ventas->", destination="090000001")
+    async with client_of(emulator) as uc:
+        with pytest.raises(ReplyLost):
+            await uc.send(removal)
+        emulator.set_faults({"rules": [lost, {"endpoint": "Dialers/*", **last}]})
+        report = await uc.bulk([removal])
+    assert (report.unknown, report.failed) == (1, 0)
+    assert report.problems[0].attempts == 2
 
 
 async def test_a_refused_login_stops_the_run(emulator, journal):

@@ -56,7 +56,7 @@ class _RowFlight(Flight):
     def withdraw(self) -> None:
         if self.armed:
             self.armed = False
-            self._journal.planned(self._job.id, self._later.mark(self._job, doubted=self.doubted))
+            self._journal.planned(self._job.id, self._later.mark(self._job, doubted=self.lost is not None))
 
 
 class Bulk:
@@ -286,16 +286,16 @@ class Bulk:
             self._deliver([stopped(job)])
             raise
         except UContactError as error:
-            if flight.forbidden:
+            if flight.forbidden and flight.lost is None:
                 flight.withdraw()
                 self._deliver([stopped(job)])
             else:
                 self._settle(job, self._failed(job, error, self._clock() - started), flight)
         except BaseException:
             # Cancelled: what left is unknown, what did not leave is as if it had never been read.
-            if flight.left:
+            if flight.left or flight.lost is not None:
                 lost = ReplyLost("the run was stopped before the answer came", phase="sent")
-                flight.doubted = True
+                flight.lost = lost
                 self._settle(job, self._failed(job, lost, self._clock() - started), flight)
             else:
                 self._deliver([stopped(job)])
@@ -347,7 +347,7 @@ class Bulk:
                 self._logged_in = True
 
     def _settle(self, job: Job, outcome: Outcome, flight: Flight) -> None:
-        reason = self._later.reason(job, outcome, doubted=flight.doubted)
+        reason = self._later.reason(job, outcome, doubted=flight.lost is not None)
         settled = self._later.take(job, outcome) if outcome.status is Status.UNKNOWN else outcome
         self._journal.settled(job.id, outcome.status, reason, outcome.attempts, settled)
         self._judge(outcome)
