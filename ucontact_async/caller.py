@@ -178,7 +178,6 @@ class HttpCaller:
                 reply = await self._try(prepared, flight, token, send_by, wait)
             except UContactError as error:
                 error.endpoint = prepared.path
-                error.attempts = tries
                 if error.may_have_happened and prepared.safety is not Safety.READ:
                     flight.lost = error
                 if isinstance(error, Unauthorized) and token is not None and refused is None:
@@ -189,11 +188,10 @@ class HttpCaller:
                     pause = self.retry.pause(error, tries, prepared.safety)
                 self._note(error, reached=flight.left)
                 if pause is None or not self._in_time(pause, wait, send_by):
-                    if flight.lost is None or flight.lost is error:
-                        raise
                     # What the last try says of itself does not undo what an earlier one may have done.
-                    flight.lost.attempts = tries
-                    raise flight.lost from None
+                    verdict = flight.lost or error
+                    verdict.attempts = flight.attempts
+                    raise verdict from None
             else:
                 self.limiter.recovered()
                 return reply
@@ -240,14 +238,15 @@ class HttpCaller:
 
     async def _take_slot(self, prepared: Prepared[Any], flight: Flight, attempt: Attempt, wait: float | None) -> None:
         """Wait for gate, pace and slot, in this order; armed in between, so that no slot is held for a journal."""
-        read = prepared.safety is Safety.READ
         while True:
-            await self.limiter.turn(wait, priority=self.priority, read=read, probe=self._probe)
+            # Who will not wait for ever asks a server out of reach by the call itself: at worst it is not sent.
+            harmless = prepared.safety is Safety.READ or (wait is not None and self.limiter.unreached)
+            await self.limiter.turn(wait, priority=self.priority, harmless=harmless, probe=self._probe)
             if attempt.expired():
                 raise NotSent("it was too late for the first byte to leave", transient=False)
             if flight.arms:
                 await flight.arm()
-            if await self.limiter.acquire(self.priority, wait, self._pace, read=read):
+            if await self.limiter.acquire(self.priority, wait, self._pace, harmless=harmless):
                 return
             if flight.arms:
                 flight.withdraw()

@@ -197,6 +197,11 @@ class Limiter:
         self._unreached_since = None
 
     @property
+    def unreached(self) -> bool:
+        """Whether the last attempt did not reach the server at all."""
+        return self._unreached_since is not None
+
+    @property
     def unreached_seconds(self) -> float:
         """For how long every attempt has failed to reach the server, or every probe; 0 while one does not."""
         since = [moment for moment in (self._unreached_since, self._unanswered_since) if moment is not None]
@@ -207,23 +212,23 @@ class Limiter:
         wait: float | None = None,
         *,
         priority: Priority = "interactive",
-        read: bool = False,
+        harmless: bool = False,
         probe: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         """Wait until the gate is open, a bulk run also until a start is near.
 
-        Once the gate's time is over, a ``read`` may pass, which does no harm; for all others one of them opens it by
-        ``probe``, which asks the server for something harmless and says whether it answered. Without one it opens by
-        itself. ``NotSent`` if the gate takes more than ``wait`` seconds.
+        Once the gate's time is over, what is ``harmless`` may pass, a read above all; for all others one of them opens
+        it by ``probe``, which asks the server for something harmless and says whether it answered. Without one it opens
+        by itself. ``NotSent`` if the gate takes more than ``wait`` seconds.
         """
         patience = None if wait is None else self._clock() + wait
         while True:
-            while self._closed and not (read and self._opens_at <= self._clock() + SAME):
+            while self._closed and not (harmless and self._opens_at <= self._clock() + SAME):
                 await self._pass(patience, probe)
             if priority == "interactive" or self._pace.per_second is None:
                 return
             await self._pace.turn()
-            if not self._closed or read:
+            if not self._closed or harmless:
                 return
 
     async def _pass(self, patience: float | None, probe: Callable[[], Awaitable[bool]] | None) -> None:
@@ -276,14 +281,14 @@ class Limiter:
         wait: float | None = None,
         pace: Pace | None = None,
         *,
-        read: bool = False,
+        harmless: bool = False,
     ) -> bool:
         """Take a slot at the moment of the start, which keeps to ``pace`` too if one is given.
 
-        ``False`` says that the gate has closed, which a ``read`` is spared: there is no slot then. Whoever has one
-        gives it back with :meth:`release`. ``NotSent`` if it takes more than ``wait`` seconds to get one.
+        ``False`` says that the gate has closed, which what is ``harmless`` is spared: there is no slot then. Whoever
+        has one gives it back with :meth:`release`. ``NotSent`` if it takes more than ``wait`` seconds to get one.
         """
-        if self._closed and not read:
+        if self._closed and not harmless:
             return False
         if pace is None and self.start():
             return True

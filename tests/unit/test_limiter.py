@@ -617,9 +617,9 @@ class TestProbe:
         limiter = limiter_of(time)
         limiter.overloaded(2.0)
         began = time.clock()
-        await limiter.turn(read=True)
+        await limiter.turn(harmless=True)
         assert time.clock() - began == pytest.approx(2.0)
-        assert await limiter.acquire(read=True)
+        assert await limiter.acquire(harmless=True)
         assert limiter.closed
         assert not await limiter.acquire()
 
