@@ -123,7 +123,8 @@ class Attempt:
 
     def held_back(self) -> None:
         """Note that the connection was given up before a byte was handed to it."""
-        self.stale = True
+        # A fresh one is not replaced at once: a server that accepts and resets would be asked without a pause.
+        self.stale = self._reused
         self.phase = Phase.WAITING
 
     def divide(self, body: bytes) -> LargeBody:
@@ -254,7 +255,7 @@ class _GuardedRequest(aiohttp.ClientRequest):
         connector = conn._connector  # noqa: SLF001  the only way from a connection to its guard
         # A fresh TLS connection may hold a session ticket that nobody has read yet: only reused ones are asked.
         poisoned = attempt.reused and isinstance(connector, _GuardedConnector) and not _usable(conn, connector.probe)
-        if poisoned or attempt.expired():
+        if poisoned or conn.transport is None or conn.transport.is_closing() or attempt.expired():
             attempt.held_back()
             # Not conn.close(): from Python 3.12 on this runs inside send(), which needs the connection to fail by.
             if conn.transport is not None:
@@ -361,7 +362,7 @@ class SessionLane:
             allow_redirects=False,
         )
         try:
-            if attempt.stale:
+            if not attempt.left:
                 # What was read in the turn between connection and guard was there before our request.
                 raise aiohttp.ClientConnectionError
             if outgoing.body and not attempt.guarded:
