@@ -1,0 +1,268 @@
+"""Small wrong versions of the engine: what each does wrong, and the text that makes it so.
+
+An edit is a file of the package, a text that stands in it exactly once, and what takes its place. ``LIKELY`` names the
+kinds of faults that show a mutant soonest: they are tried first, and all others after them.
+"""
+
+from typing import NamedTuple
+
+
+class Edit(NamedTuple):
+    """One change: ``old`` stands exactly once in ``file``."""
+
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = {
+    "the mark is not waited for": [
+        Edit("batch/journal.py", "        await durable\n", "        await asyncio.sleep(0)\n"),
+    ],
+    "the mark is set after the first byte": [
+        Edit(
+            "caller.py",
+            "            if flight.arms:\n                await flight.arm()\n            await self.limiter.acquire",
+            "            await self.limiter.acquire",
+        ),
+        Edit(
+            "caller.py",
+            "                answer = await self.lane.exchange(self._outgoing(prepared, token), attempt)\n",
+            "                answer = await self.lane.exchange(self._outgoing(prepared, token), attempt)\n"
+            "                await flight.arm()\n",
+        ),
+    ],
+    "a mark is committed without waiting for the disk": [
+        Edit("batch/journal_file.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL"),
+    ],
+    "a commit is not made": [
+        Edit(
+            "batch/journal_file.py",
+            '            self.db.execute("COMMIT")\n'
+            "        except sqlite3.Error as error:\n            raise self._break",
+            "        except sqlite3.Error as error:\n            raise self._break",
+        ),
+    ],
+    "a commit that failed is taken for one": [
+        Edit(
+            "batch/journal.py",
+            "        error = None if failed is None else self._break(failed)\n",
+            "        error = None\n",
+        ),
+    ],
+    "an outcome is delivered before its commit": [
+        Edit(
+            "batch/journal.py",
+            "            self._settle(Change(row, status, reason, attempts, None, outcome))\n",
+            "            self._settle(Change(row, status, reason, attempts, None, None))\n"
+            "            self._deliver([outcome])\n",
+        ),
+    ],
+    "after a crash a sent row is planned": [
+        Edit("batch/journal_file.py", "SET status = 'unknown', reason = 'ReplyLost'", "SET status = 'planned'"),
+    ],
+    "after a crash a sent row has succeeded": [
+        Edit("batch/journal_file.py", "SET status = 'unknown', reason = 'ReplyLost'", "SET status = 'succeeded'"),
+    ],
+    "an unknown row is sent again by the next run": [
+        Edit("batch/intake.py", 'known.status == "unknown" and not safety.allows(_LOST)', "False"),
+    ],
+    "an unknown row is called failed": [
+        Edit(
+            "batch/outcome.py",
+            "return Status.UNKNOWN if isinstance(error, OutcomeUnknown) else Status.FAILED",
+            "return Status.FAILED",
+        ),
+    ],
+    "a row that was planned counts as done": [
+        Edit(
+            "batch/intake.py", 'if known.status == "succeeded" and', 'if known.status in ("succeeded", "planned") and'
+        ),
+    ],
+    "a failed row is never sent again": [
+        Edit("batch/intake.py", "return reason in RESENT or", "return False and"),
+    ],
+    "a refused row is sent again unasked": [
+        Edit("batch/intake.py", "reason not in REFUSED or self._options.retry_refused", "True"),
+    ],
+    "a row is handed to two workers": [
+        Edit(
+            "batch/intake.py",
+            "            self._jobs.append(job)\n",
+            "            self._jobs.extend([job] * (1 + (job.index == 1)))\n",
+        ),
+    ],
+    "two processes share a journal": [
+        Edit("batch/journal_file.py", "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),
+    ],
+    "the key has no occurrence number": [
+        Edit(
+            "batch/journal_file.py",
+            "earlier = [row for row in twins if row[3] < self.run]",
+            "earlier = twins",
+        ),
+    ],
+    "a row is settled before its answer": [
+        Edit(
+            "batch/runner.py",
+            "            await self._journal.sent(self._row)\n",
+            "            await self._journal.sent(self._row)\n"
+            "            self._journal.settled(self._row, Status.SUCCEEDED, '', 1, None)\n",
+        ),
+    ],
+    "a cancelled row has no outcome": [
+        Edit(
+            "batch/runner.py",
+            "                self._settle(job, self._failed(job, lost, self._clock() - started))\n            else:",
+            "                pass\n            else:",
+        ),
+    ],
+    "a signal cancels what is on the wire": [
+        Edit("batch/runner.py", "if flight is None or not flight.left:", "if True:"),
+    ],
+    "rows that nobody took are dropped by a stop": [
+        Edit("batch/intake.py", "        self._emit([stopped(job) for job in left])\n", ""),
+    ],
+    "a skipped row counts as succeeded": [
+        Edit("batch/report.py", "            self.skipped += 1\n", "            self.succeeded += 1\n"),
+    ],
+    "everything may be repeated": [
+        Edit("endpoint.py", "isinstance(error, OutcomeUnknown) and self is not Safety.ONCE", "True"),
+    ],
+    "a status made up by aiohttp is believed": [
+        Edit(
+            "pool.py",
+            'return UnreadableReply("the bytes that came back are not an HTTP answer")',
+            'return NotSent("a bad request")',
+        ),
+    ],
+    "a time-out means not sent": [
+        Edit(
+            "pool.py",
+            'return ReplyLost(f"no whole answer within {outgoing.timeout:g} s", phase=attempt.phase.value)',
+            'return NotSent("time-out")',
+        ),
+    ],
+    "a reset means not sent": [
+        Edit(
+            "pool.py",
+            '    return ReplyLost(f"the connection broke before a whole answer came ({cause_of(error)})", '
+            "phase=attempt.phase.value)",
+            '    return NotSent("reset")',
+        ),
+    ],
+    "the first byte is noticed too late": [
+        Edit("pool.py", "        self.phase = Phase.SENT\n", ""),
+    ],
+    "every broken request is incomplete": [
+        Edit("pool.py", 'if transport.get_write_buffer_size() > getattr(transport, "_pending_write", 0):', "if True:"),
+    ],
+    "a cancelled row is called stopped": [
+        Edit("batch/runner.py", "            if flight.left:\n", "            if False:\n"),
+    ],
+    "a 500 is a refusal": [
+        Edit("wire.py", "if status == 408 or 500 <= status <= 599:", "if status == 408:"),
+        Edit("wire.py", "if 400 <= status <= 499:", "if 400 <= status <= 599:"),
+    ],
+    "a 408 is a refusal": [
+        Edit("wire.py", "if status == 408 or 500 <= status <= 599:", "if 500 <= status <= 599:"),
+    ],
+    "a 503 without a time means that nothing was done": [
+        Edit("wire.py", "else profile.trust_503 or (", "else True or ("),
+    ],
+    "any redirect means a new login": [
+        Edit(
+            "wire.py",
+            'return last.partition(";")[0].partition(".")[0].lower() == profile.login_page.lower()',
+            "return True",
+        ),
+    ],
+    "redirects are followed": [
+        Edit("pool.py", "allow_redirects=False", "allow_redirects=True"),
+    ],
+    "a POST becomes a GET": [
+        Edit("pool.py", "response = await session.post(", "response = await session.get("),
+    ],
+    "the guard is gone": [
+        Edit("pool.py", "poisoned = attempt.reused and", "poisoned = False and"),
+    ],
+    "the guard does not ask the kernel": [
+        Edit("pool.py", "    return not probe(transport)\n", "    return True\n"),
+    ],
+    "what is written to a closed connection has left": [
+        Edit("pool.py", "conn.transport is None or conn.transport.is_closing() or attempt", "attempt"),
+    ],
+    "0 is taken for success": [
+        Edit(
+            "wire.py",
+            '        if text == b"0":\n            raise self.refusal()\n        if text != b"1":\n',
+            '        if text not in (b"0", b"1"):\n',
+        ),
+    ],
+    "an empty body is taken for success": [
+        Edit("wire.py", '        if text != b"1":\n', '        if text not in (b"1", b""):\n'),
+    ],
+    "trailing bytes are accepted": [
+        Edit("wire.py", '        if text != b"1":\n', '        if not text.startswith(b"1"):\n'),
+    ],
+    "a cut answer is accepted": [
+        Edit(
+            "pool.py",
+            "            while chunk := await response.content.readany():\n                body += chunk\n",
+            "            while True:\n"
+            "                try:\n"
+            "                    chunk = await response.content.readany()\n"
+            "                except aiohttp.ClientPayloadError:\n"
+            "                    break\n"
+            "                if not chunk:\n"
+            "                    break\n"
+            "                body += chunk\n",
+        ),
+    ],
+    "a packed answer is unpacked": [
+        Edit("pool.py", "auto_decompress=False", "auto_decompress=True"),
+        Edit("wire.py", 'if encoding not in (None, "", "identity"):', "if False:"),
+    ],
+    "any status is an answer": [
+        Edit("wire.py", "    if status in reply.statuses:\n", "    if status in (200, 201, 202, 204):\n"),
+    ],
+    "a token is replaced without asking which": [
+        Edit("tokens.py", "if self._live is not None and _same(self._live, refused):", "if self._live is not None:"),
+        Edit("caller.py", "refused is None or token.generation > refused.generation", "refused is None"),
+    ],
+    "every waiter logs in": [
+        Edit("tokens.py", "if flight is None or flight.done():", "if True:"),
+    ],
+}
+
+LIKELY = {
+    "a commit that failed is taken for one": "disk_full",
+    "an unknown row is called failed": "hang_applied,reset_applied",
+    "a failed row is never sent again": "outage",
+    "a refused row is sent again unasked": "refusal,status_400",
+    "a cancelled row has no outcome": "stop_and_hang,abort",
+    "a cancelled row is called stopped": "stop_and_hang,abort",
+    "a signal cancels what is on the wire": "stop",
+    "rows that nobody took are dropped by a stop": "stop,abort",
+    "a status made up by aiohttp is believed": "garbage_applied,two_lengths_applied",
+    "a time-out means not sent": "hang_applied",
+    "a reset means not sent": "reset_applied,close_applied",
+    "the first byte is noticed too late": "reset_applied,hang_applied",
+    "every broken request is incomplete": "reset_applied,hang_applied",
+    "a 500 is a refusal": "status_500_applied,status_504_applied",
+    "a 408 is a refusal": "status_408_applied",
+    "a 503 without a time means that nothing was done": "status_503_applied",
+    "any redirect means a new login": "redirect_302_elsewhere_applied",
+    "redirects are followed": "redirect_307_applied",
+    "the guard is gone": "extra_answer,extra_answer_and_close",
+    "the guard does not ask the kernel": "extra_answer,extra_answer_and_close",
+    "what is written to a closed connection has left": "accepted_and_reset",
+    "0 is taken for success": "refusal",
+    "an empty body is taken for success": "empty_body",
+    "trailing bytes are accepted": "trailing_bytes",
+    "a cut answer is accepted": "cut_body",
+    "a packed answer is unpacked": "packed",
+    "any status is an answer": "created",
+    "a token is replaced without asking which": "token_dies",
+    "every waiter logs in": "token_dies",
+}

@@ -1,0 +1,455 @@
+"""One scenario: rows, a policy, faults; processes that send them and die; and the comparison with what was applied.
+
+Everything is drawn from the kinds of faults and one seed, so these two and the step of the crash repeat a run.
+"""
+
+import asyncio
+import gc
+import logging
+import shutil
+import sqlite3
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from ucontact_async import NotSent, OutcomeUnknown, Refused, Respool, ScheduledCall, UContact
+from ucontact_async.errors import JournalError
+
+from .faults import Faults
+from .loop import Loop
+from .machine import MACHINE, Disk, images
+from .server import Server
+from .world import Crash, Stuck, World
+
+logging.disable(logging.CRITICAL)
+
+SIGNALS = ("stop", "stop_and_hang", "abort", "leave", "cancel", "stall")
+FINAL = ("succeeded", "unknown")
+REFUSED = ("Refused", "Rejected", "Forbidden", "NotFound")
+URL = "http://localhost:8080"
+PATIENCE = 3600.0
+"""Seconds after which nothing that was read can still be applied."""
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """How the rows are sent, and how the process ends."""
+
+    rows: int
+    concurrency: int
+    connection: str
+    lane: str
+    retry_refused: bool
+    interactive: bool
+    twins: bool
+    ordered: bool
+    crash: str
+    away: float
+    again: bool
+    pace: float
+
+
+def policy_of(kinds, seed):
+    """Draw the policy of a scenario."""
+    chance = Random(f"policy {kinds} {seed}")
+    draw = chance.choice
+    return Policy(
+        rows=draw((4, 4, 5, 6)),
+        concurrency=draw((1, 2, 2, 3, 8)),
+        connection=draw(("keep", "keep", "keep", "fresh")),
+        lane=draw(("auto", "auto", "session")),
+        retry_refused=draw((False, True)),
+        interactive=draw((False, False, True)),
+        twins=draw((False, False, True)),
+        ordered=draw((False, False, True)),
+        crash=draw(("kill", "kill", "power", "freeze")),
+        away=draw((0.0, 0.001, 0.5, 40.0, 400.0)),
+        again=draw((False, False, True)),
+        pace=draw((0.000_02, 0.000_02, 0.000_3, 0.001)),
+    )
+
+
+class Books(msgspec.Struct):
+    """What one process said of the rows."""
+
+    outcomes: list
+    report: object = None
+    error: BaseException | None = None
+    single: list = []
+
+    @property
+    def finished(self):
+        """Whether nothing is left to do that another run would do."""
+        if self.error is not None or self.report is None or self.report.stopped is not None:
+            return False
+        return all(outcome.reason in ("done before", *REFUSED) or outcome.status in FINAL for outcome in self.outcomes)
+
+
+class Scenario:
+    """Runs of one kind (or several at once) of fault under one seed."""
+
+    def __init__(self, kinds, seed, folder, *, trace=None):
+        self.kinds = tuple(kinds)
+        self.seed = seed
+        self.policy = policy_of(self.kinds, seed)
+        self._folder = Path(folder)
+        self._trace = trace
+
+    def run(self, crash_at=None):
+        """Run it once, with a crash before step ``crash_at``; return what is wrong, how many steps, what came out."""
+        run = Run(self, crash_at)
+        try:
+            run.whole()
+        finally:
+            gc.collect()
+            shutil.rmtree(run.folder, ignore_errors=True)
+        return run
+
+    def new_folder(self):
+        """Return a folder in memory for one run."""
+        return tempfile.mkdtemp(dir=self._folder)
+
+    @property
+    def trace(self):
+        """What is told of each step, if anyone wants to know."""
+        return self._trace
+
+
+class Run:
+    """One run: its world, its processes, its violations."""
+
+    def __init__(self, scenario, crash_at):
+        self.violations = []
+        self.crossings = []
+        self.steps = 0
+        self.crashed = False
+        self.folder = scenario.new_folder()
+        self.policy = policy = scenario.policy
+        self.kinds = set(scenario.kinds)
+        self.world = World(f"{scenario.kinds} {scenario.seed}", scenario.trace)
+        self.rows = _rows(policy)
+        self.faults = Faults(scenario.kinds, self.world, len(self.rows))
+        self.faults.server = self.server = Server(self.world, self.faults)
+        full = self.faults.of("disk_full")
+        full_at = None if full is None else 4 + full.chance.randrange(8)
+        self.disk = MACHINE.disk = Disk(keeps=policy.crash == "power", full_at=full_at)
+        self._crash_at = crash_at
+        self._journals = 0
+        self._processes = 0
+        self._left_sent = 0
+        self.path = self._new_path()
+        self.books = []
+        self._delivered = {}
+        self._late_login = False
+
+    def _new_path(self):
+        self._journals += 1
+        return str(Path(self.folder, f"{self._journals}.journal"))
+
+    # the story
+
+    def whole(self):
+        """Send, crash, recover, finish, compare."""
+        try:
+            self._process(self._crash_at)
+            if self.policy.again and self.crashed and self.policy.crash != "freeze":
+                # Again, somewhere in the recovery.
+                self._process(1 + self.world.chance("again", self._crash_at).randrange(250))
+            last = self._process(None)
+            for _ in range(3):
+                if last.finished and not (self.policy.retry_refused and last.report.failed):
+                    break
+                self.faults.heal()
+                self.disk.mend()
+                self.world.pass_time(5.0)
+                last = self._process(None)
+            self.world.pass_time(PATIENCE)
+            self._compare_end(last)
+        except Stuck as stuck:
+            self.violations.append(f"stuck: {stuck}")
+        except Exception as error:  # noqa: BLE001  whatever it is, it is wrong
+            self.violations.append(f"it broke: {error!r}")
+            if self.world.trace is not None:
+                traceback.print_exc(file=sys.stdout)
+
+    def _process(self, crash_at):
+        self._processes += 1
+        self.faults.stopping = False
+        first = self._processes == 1
+        loop = Loop(self.world, self._processes, self.faults, self.policy.pace)
+        books = Books([])
+        logins = self._logins()
+        frozen = self.policy.crash == "freeze"
+        self.world.begin(crash_at, (lambda: self._freeze(loop)) if frozen and first else None)
+        try:
+            loop.run_until_complete(self._program(loop, books))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        except Crash:
+            self.crashed = True
+            self._delivered.update({outcome.index: str(outcome.status) for outcome in books.outcomes})
+            self._die(loop)
+            return None
+        except (JournalError, asyncio.CancelledError) as error:
+            books.error = error
+        finally:
+            self._compare_logins(logins)
+            if first:
+                self.steps = self.world.steps
+        self._compare_run(books, loop)
+        if any(not task.done() for task in asyncio.all_tasks(loop)):
+            self.violations.append("tasks are left behind")
+        loop.drop(powered=True)
+        loop.close()
+        self.books.append(books)
+        return books
+
+    def _die(self, loop):
+        """The process is gone; what was written is there, or what had reached the disk."""
+        powered = self.policy.crash == "kill"
+        loop.drop(powered=powered)
+        left = images(self.path) if powered else self.disk.after_power_cut(self.path)
+        self.path = self._new_path()
+        for tail, held in left.items():
+            Path(self.path + tail).write_bytes(held)
+        self._count_sent()
+        self.world.pass_time(self.policy.away)
+
+    def _freeze(self, loop):
+        """The process stands still while another one is started beside it, and then goes on."""
+        loop.stand()
+        self.crashed = True
+        running = asyncio.events._get_running_loop()
+        asyncio.events._set_running_loop(None)
+        crash_at, self.world.crash_at = self.world.crash_at, None
+        try:
+            self.world.pass_time(self.policy.away / 8)
+            self._process(None)
+            self.world.pass_time(self.policy.away)
+        finally:
+            asyncio.events._set_running_loop(running)
+            self.world.begin(crash_at)
+        loop.go_on()
+
+    def _count_sent(self):
+        """Rows that a crash makes unknown are those that were on the wire: never more than may be."""
+        db = sqlite3.connect(self.path)
+        try:
+            (sent,) = db.execute("SELECT count(*) FROM rows WHERE status = 'sent'").fetchone()
+        except sqlite3.OperationalError:  # not yet a journal
+            sent = 0
+        finally:
+            db.close()
+        if sent > self.policy.concurrency:
+            self.violations.append(f"{sent} rows were marked as sent, of {self.policy.concurrency} that may be")
+        self._left_sent += sent
+
+    # what a process does
+
+    async def _program(self, loop, books):
+        policy = self.policy
+        client = UContact(
+            URL,
+            user="api",
+            password="secret",
+            timezone="America/Montevideo",
+            connection=policy.connection,
+            lane=policy.lane,
+        )
+        async with client as uc:
+            beside = None
+            if policy.interactive and self._processes == 1:
+                beside = loop.create_task(self._single(uc, books))
+            run = uc.stream(
+                list(self.rows),
+                journal=self.path,
+                max_concurrency=policy.concurrency,
+                on_duplicate="allow" if policy.twins else "refuse",
+                ordered=policy.ordered,
+                retry_refused=policy.retry_refused,
+                allow_past=True,
+            )
+            books.report = run.report
+            await self._consume(loop, run, books)
+            if beside is not None:
+                await beside
+
+    async def _consume(self, loop, run, books):
+        fault = next((fault for kind in SIGNALS if (fault := self.faults.of(kind))), None)
+        async with run as outcomes:
+            kind = None if fault is None or self._processes > 1 else fault.kind
+            if kind in ("stop", "stop_and_hang", "abort"):
+                loop.call_later(fault.moment, run.stop, "a signal")
+            if kind == "stop_and_hang":
+                self.faults.stopping = self._processes == 1
+            if kind == "abort":
+                loop.call_later(fault.moment + fault.chance.uniform(0, 0.003), run.abort)
+            if kind == "cancel":
+                loop.call_later(fault.moment, asyncio.current_task().cancel)
+            if kind == "stall":
+                self.world.after(fault.moment, self._stall, loop, fault.chance.choice((1.0, 6.0, 40.0)))
+            try:
+                async for outcome in outcomes:
+                    books.outcomes.append(outcome)
+                    if kind == "leave" and len(books.outcomes) > fault.struck.start:
+                        break
+                    if self.faults.of("slow_consumer"):
+                        await asyncio.sleep(0.05)
+            except asyncio.CancelledError:
+                asyncio.current_task().uncancel()
+                run.stop("cancelled")
+
+    def _stall(self, loop, seconds):
+        """Stop a process for a while, as a debugger or a laptop's lid does."""
+        if not loop.dropped and loop.standing is None:
+            loop.stand()
+            self.world.pass_time(seconds)
+            loop.go_on()
+
+    async def _single(self, uc, books):
+        """Send a call beside the run, as a web request does."""
+        await asyncio.sleep(0.004)
+        request = ScheduledCall(campaign="Ventas->", destination="098000000", calldate=datetime(2031, 1, 1, 9, 0))
+        try:
+            await uc.send(request)
+            books.single.append("succeeded")
+        except OutcomeUnknown:
+            books.single.append("unknown")
+        except (NotSent, Refused):
+            books.single.append("failed")
+
+    # comparing
+
+    def _compare_run(self, books, loop):
+        """Compare what a process that ended said with itself and with what had been applied by then."""
+        say = self.violations.append
+        for context in loop.failures:
+            say(f"an error that nobody handles: {context.get('message')} {context.get('exception')!r}")
+        loop.failures.clear()
+        if books.error is not None:
+            return
+        report, outcomes = books.report, books.outcomes
+        left_early = self.kinds & {"leave", "cancel"}
+        four = report.succeeded + report.failed + report.unknown + report.skipped
+        if report.rows != four or four != len(outcomes):
+            say(f"the counts do not add up: {report.summary()}, {len(outcomes)} outcomes")
+        recount = Counter(str(outcome.status) for outcome in outcomes)
+        if any(recount[status] != getattr(report, status) for status in ("succeeded", "failed", "unknown", "skipped")):
+            say(f"the report says {report.summary()}, the outcomes {dict(recount)}")
+        indexes = Counter(outcome.index for outcome in outcomes)
+        if any(count > 1 for count in indexes.values()):
+            say("a row has two outcomes")
+        # They fit into one block: either all are read or, in a run that is stopped at once, none.
+        if not left_early and len(indexes) != len(self.rows) and not (report.stopped is not None and not indexes):
+            say(f"{len(self.rows)} rows went in, {len(indexes)} came out")
+        for outcome in outcomes:
+            if outcome.reason == "SessionStolen" and self.server.deaths < 2:
+                say("the session is said to be stolen; only one token died")
+            nothing = outcome.status == "failed" or outcome.reason == "stopped"
+            destination = outcome.request.destination
+            if nothing and not self.policy.twins and self._processes == 1 and self.server.applied[destination]:
+                say(f"{destination} is said to be {outcome.status} ({outcome.reason}), and was applied")
+
+    def _compare_end(self, last):
+        """Compare what the last process says with everything that was ever applied."""
+        say = self.violations.append
+        server = self.server
+        for sentence in server.oddities:
+            say(sentence)
+        if poisoned := sum(link.poisoned for link in server.links):
+            say(f"{poisoned} requests were begun on a connection on which something waited to be read")
+        if last.error is not None or last.report is None:
+            say(f"it cannot be finished: {last.error!r}")
+            return
+        if last.report.stopped is not None or len(last.outcomes) != len(self.rows):
+            say(f"it cannot be finished: {last.report.stopped}; {last.report.summary()}")
+        said = self._what_is_said(last)
+        wanted = Counter(row.destination for row in self.rows)
+        for destination, counts in said.items():
+            self._compare_row(destination, counts, wanted[destination])
+        if server.insistent and not self.policy.retry_refused and not self.policy.twins:
+            say(f"sent again after a refusal, unasked: {server.insistent}")
+        self._compare_unknown(last, said)
+        self._compare_single()
+
+    def _what_is_said(self, last):
+        """Return how often each status is said of each number; what was said before a crash must be said after it."""
+        said = {}
+        for outcome in last.outcomes:
+            status = "succeeded" if outcome.reason == "done before" else str(outcome.status)
+            before = self._delivered.get(outcome.index)
+            forgotten = "disk_full" in self.kinds and status == "unknown"  # nothing could be written down any more
+            if before in FINAL and before != status and not forgotten:
+                self.violations.append(f"row {outcome.index} was {before} before a crash and is {status} after it")
+            said.setdefault(outcome.request.destination, Counter())[status] += 1
+        return said
+
+    def _compare_row(self, destination, counts, wanted):
+        """Compare what is said of one number with how often it was applied."""
+        applied = self.server.applied[destination]
+        sure, perhaps = counts["succeeded"], counts["unknown"]
+        sentence = f"{destination} was applied {applied} times, of {wanted}; we say {dict(counts)}"
+        if applied > wanted or applied > sure + perhaps or counts["skipped"]:
+            self.violations.append(sentence)
+        if applied < sure:
+            (self.crossings if self.server.crossed else self.violations).append(sentence)
+
+    def _compare_unknown(self, last, said):
+        """Only what was struck, or on the wire in a crash, may be unknown."""
+        doubtful = self.server.doubtful
+        clear = sum(counts["unknown"] for destination, counts in said.items() if destination not in doubtful)
+        # Each of these may find all of the wire full.
+        causes = len(self.kinds & {"abort", "stall"}) + (self.policy.crash == "freeze")
+        causes += self._processes * ("disk_full" in self.kinds)
+        causes += len(self.kinds) > 1 and bool(self.kinds & set(SIGNALS))  # the time that is left may not be enough
+        allowed = self._left_sent + causes * self.policy.concurrency
+        if self.server.crossed:
+            allowed += len(self.rows)
+        if clear > allowed:
+            self.violations.append(f"{clear} rows are unknown without a reason, of {allowed}")
+        for outcome in last.outcomes:
+            if outcome.status == "failed" and (self.policy.retry_refused or outcome.reason not in REFUSED):
+                self.violations.append(f"{outcome.request.destination} has failed for good: {outcome.reason}")
+
+    def _compare_single(self):
+        for outcome in (what for books in self.books for what in books.single):
+            applied = self.server.applied["098000000"]
+            allowed = {"succeeded": (1,), "failed": (0,), "unknown": (0, 1)}[outcome]
+            if applied not in allowed and not self.server.crossed:
+                self.violations.append(
+                    f"a call beside the run is said to be {outcome}, and was applied {applied} times"
+                )
+        if self.server.applied["098000000"] > 1:
+            self.violations.append("a call beside the run was applied twice")
+
+    def _compare_logins(self, before):
+        """A process logs in once, and again for each token that dies and each login that was struck."""
+        logins, reasons = (now - then for now, then in zip(self._logins(), before, strict=True))
+        # Long enough to miss the answer to its login; frozen, beside another process.
+        stopped = ("stall" in self.kinds) + 2 * (self.policy.crash == "freeze")
+        allowed = 1 + reasons + stopped + self._late_login
+        if logins > allowed:
+            self.violations.append(f"{logins} logins, of {allowed}")
+        self._late_login = not logins  # it may have asked for one when it died
+
+    def _logins(self):
+        return self.server.ledger.logins, self.server.deaths + self.faults.logins_struck
+
+
+def _rows(policy):
+    rows = []
+    for number in range(policy.rows):
+        destination = f"0990000{number:02d}"
+        if number % 3 == 2:
+            rows.append(Respool(campaign="Ventas->", destination=destination, dialerbase="base", contact=number))
+        else:
+            moment = datetime(2031, 1, 1, 10, number)
+            rows.append(ScheduledCall(campaign="Ventas->", destination=destination, calldate=moment, data={"n": "1"}))
+    if policy.twins:
+        rows.insert(2, rows[0])
+        rows.append(rows[-1])
+    return rows
