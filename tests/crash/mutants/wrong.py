@@ -22,13 +22,14 @@ MUTANTS = {
     "the mark is set after the first byte": [
         Edit(
             "caller.py",
-            "            if flight.arms:\n                await flight.arm()\n            await self.limiter.acquire",
-            "            await self.limiter.acquire",
+            "            if flight.arms:\n                await flight.arm()\n"
+            "            if await self.limiter.acquire",
+            "            if await self.limiter.acquire",
         ),
         Edit(
             "caller.py",
-            "                answer = await self.lane.exchange(self._outgoing(prepared, token), attempt)\n",
-            "                answer = await self.lane.exchange(self._outgoing(prepared, token), attempt)\n"
+            "                answer = await self.lane.exchange(outgoing, attempt)\n",
+            "                answer = await self.lane.exchange(outgoing, attempt)\n"
             "                await flight.arm()\n",
         ),
     ],
