@@ -145,7 +145,7 @@ class Run:
         self.path = self._new_path()
         self.books = []
         self._delivered = {}
-        self._late_login = False
+        self._late_login = 0
 
     def _new_path(self):
         self._journals += 1
@@ -183,21 +183,21 @@ class Run:
         first = self._processes == 1
         loop = Loop(self.world, self._processes, self.faults, self.policy.pace)
         books = Books([])
-        logins = self._logins()
+        logins, died = self._logins(), False
         frozen = self.policy.crash == "freeze"
         self.world.begin(crash_at, (lambda: self._freeze(loop)) if frozen and first else None)
         try:
             loop.run_until_complete(self._program(loop, books))
             loop.run_until_complete(loop.shutdown_asyncgens())
         except Crash:
-            self.crashed = True
+            self.crashed = died = True
             self._delivered.update({outcome.index: str(outcome.status) for outcome in books.outcomes})
             self._die(loop)
             return None
         except (JournalError, asyncio.CancelledError) as error:
             books.error = error
         finally:
-            self._compare_logins(logins)
+            self._compare_logins(logins, died=died)
             if first:
                 self.steps = self.world.steps
         self._compare_run(books, loop)
@@ -426,7 +426,7 @@ class Run:
         if self.server.applied["098000000"] > 1:
             self.violations.append("a call beside the run was applied twice")
 
-    def _compare_logins(self, before):
+    def _compare_logins(self, before, *, died):
         """A process logs in once, and again for each token that dies and each login that was struck."""
         logins, reasons = (now - then for now, then in zip(self._logins(), before, strict=True))
         # Long enough to miss the answer to its login; frozen, beside another process.
@@ -434,7 +434,8 @@ class Run:
         allowed = 1 + reasons + stopped + self._late_login
         if logins > allowed:
             self.violations.append(f"{logins} logins, of {allowed}")
-        self._late_login = not logins  # it may have asked for one when it died
+        # What it asked for before it died may be answered when the next one runs.
+        self._late_login = max(0, 1 + self._late_login - logins) if died else 0
 
     def _logins(self):
         return self.server.ledger.logins, self.server.deaths + self.faults.logins_struck
