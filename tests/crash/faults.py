@@ -309,7 +309,6 @@ class Faults:
                 after(later, server.give_up, link)
             case _:
                 link.window = fault.chance.randrange(0, 300)
-                server.shut.add(link)
                 if fault.kind == "window_opens":
                     after(self.chance_of(fault, 0.01, 20.0), link.open_window)
 

@@ -32,10 +32,13 @@ class Server:
     IDLE = 5.0
     """After so many seconds an idle connection is closed, as Apache does."""
 
+    THINK = (0.0003, 0.001, 0.004, 0.012)
+    """How long it thinks about a request, in seconds: some overtake each other."""
+
     BOOK_KEEPING = frozenset({"auth/getUserToken", "auth/UserLogin", "auth/EndSession"})
     """Requests that are about no row."""
 
-    def __init__(self, world, faults, *, think=(0.0003, 0.001, 0.004, 0.012)):
+    def __init__(self, world, faults):
         self.world = world
         self.faults = faults
         self.ledger = Ledger()
@@ -48,12 +51,8 @@ class Server:
         """The rows that were refused for good."""
         self.insistent = set()
         """Those of them that were asked for again."""
-        self.asked = Counter()
         self.oddities = []
         self.deaths = 0
-        self.shut = set()
-        """Connections that once took less than they were given."""
-        self._think = think
         self.links = []
         self._chance = world.chance("server")
         self._raw = {}
@@ -157,7 +156,6 @@ class Server:
             self.oddities.append(f"{path} is no endpoint")
             return Arrived(link, "", Answer(404, {}, b""), None)
         form = read_form(query, rest[:length])
-        self.asked[endpoint.path] += 1
         row = self.service.fields(endpoint, form).get("destination")
         if row in self.refused:
             self.insistent.add(row)
@@ -167,7 +165,7 @@ class Server:
         """Begin with the next request of a connection: one after the other."""
         if link not in self._current and self._queued[link] and not link.server_gone:
             arrived = self._current[link] = self._queued[link].popleft()
-            self.world.after(self._chance.choice(self._think), self._attend, arrived)
+            self.world.after(self._chance.choice(self.THINK), self._attend, arrived)
 
     def _attend(self, arrived):
         if self._current.get(arrived.link) is not arrived:

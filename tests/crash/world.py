@@ -31,10 +31,8 @@ class World:
         self.crash_at = None
         self.on_crash = None
         self.trace = trace
-        self.digest = 0
         self._due = []
         self._numbers = itertools.count()
-        self._started = 0
         MACHINE.now = 1000.0
         MACHINE.seeds = itertools.count()
 
