@@ -11,8 +11,6 @@ import heapq
 import itertools
 import socket
 
-from anyio._backends._asyncio import _task_states
-
 from .world import Stuck
 
 
@@ -73,9 +71,6 @@ class Loop(asyncio.BaseEventLoop):
             if powered:
                 link.finish()
         self._links.clear()
-        for task in asyncio.all_tasks(self):
-            # A task that never ends is held for ever by its own entry here.
-            _task_states.pop(task, None)
 
     def _process_events(self, events):
         pass

@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 
 import msgspec
+from anyio._backends._asyncio import _task_states
 
 from ucontact_async import NotSent, OutcomeUnknown, Refused, Respool, ScheduledCall, UContact
 from ucontact_async.errors import JournalError
@@ -106,6 +107,8 @@ class Scenario:
         try:
             run.whole()
         finally:
+            # A task that never ends is held for ever by its own entry here, and with it all of its process.
+            _task_states.clear()
             gc.collect()
             shutil.rmtree(run.folder, ignore_errors=True)
         return run
