@@ -439,7 +439,7 @@ class Run:
         if logins > allowed:
             self.violations.append(f"{logins} logins, of {allowed}")
         # What it asked for before it died may be answered when the next one runs.
-        self._late_login = max(0, 1 + self._late_login - logins) if died else 0
+        self._late_login = max(0, allowed - logins) if died else 0
 
     def _logins(self):
         return self.server.ledger.logins, self.server.deaths + self.faults.logins_struck
