@@ -277,9 +277,11 @@ class Run:
                 allow_past=True,
             )
             books.report = run.report
-            await self._consume(loop, run, books)
-            if beside is not None:
-                await beside
+            try:
+                await self._consume(loop, run, books)
+            finally:
+                if beside is not None:
+                    await asyncio.wait([beside])
 
     async def _consume(self, loop, run, books):
         fault = next((fault for kind in SIGNALS if (fault := self.faults.of(kind))), None)
