@@ -60,10 +60,10 @@ MUTANTS = {
         ),
     ],
     "after a crash a sent row is planned": [
-        Edit("batch/journal_file.py", "SET status = 'unknown', reason = 'ReplyLost'", "SET status = 'planned'"),
+        Edit("batch/journal_file.py", "SET status = 'unknown', at", "SET status = 'planned', at"),
     ],
     "after a crash a sent row has succeeded": [
-        Edit("batch/journal_file.py", "SET status = 'unknown', reason = 'ReplyLost'", "SET status = 'succeeded'"),
+        Edit("batch/journal_file.py", "SET status = 'unknown', at", "SET status = 'succeeded', at"),
     ],
     "an unknown row is sent again by the next run": [
         Edit("batch/intake.py", 'known.status == "unknown" and not safety.allows(_LOST)', "False"),
@@ -106,16 +106,16 @@ MUTANTS = {
     "a row is settled before its answer": [
         Edit(
             "batch/runner.py",
-            "            await self._journal.sent(self._row)\n",
-            "            await self._journal.sent(self._row)\n"
-            "            self._journal.settled(self._row, Status.SUCCEEDED, '', 1, None)\n",
+            "            await self._journal.sent(self._job.id)\n",
+            "            await self._journal.sent(self._job.id)\n"
+            "            self._journal.settled(self._job.id, Status.SUCCEEDED, '', 1, None)\n",
         ),
     ],
     "a cancelled row has no outcome": [
         Edit(
             "batch/runner.py",
-            "                self._settle(job, self._failed(job, lost, self._clock() - started))\n            else:",
-            "                pass\n            else:",
+            "self._settle(job, self._failed(job, lost, self._clock() - started), flight)\n            else:",
+            "pass\n            else:",
         ),
     ],
     "a signal cancels what is on the wire": [
