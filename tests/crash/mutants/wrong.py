@@ -159,7 +159,7 @@ MUTANTS = {
         Edit("pool.py", 'if transport.get_write_buffer_size() > getattr(transport, "_pending_write", 0):', "if True:"),
     ],
     "a cancelled row is called stopped": [
-        Edit("batch/runner.py", "            if flight.left:\n", "            if False:\n"),
+        Edit("batch/runner.py", "            if flight.left or flight.lost is not None:\n", "            if False:\n"),
     ],
     "a 500 is a refusal": [
         Edit("wire.py", "if status == 408 or 500 <= status <= 599:", "if status == 408:"),
