@@ -62,6 +62,14 @@ class Lazy:
                 self.received[place] += len(got)
         self.ends.append(place)
 
+    async def begun(self):
+        """Return once some of a request has been read."""
+        for _ in range(500):
+            if any(self.received):
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail("no request has begun")
+
     async def ended(self, connections):
         """Return once that many connections have ended."""
         for _ in range(500):
@@ -198,7 +206,7 @@ async def test_a_cancelled_client_stops_the_upload(monkeypatch):
     with Lazy(lambda connection: time.sleep(0.5)) as server:
         async with client_of(server) as uc:
             task = asyncio.ensure_future(uc.send(a_file()))
-            await asyncio.sleep(0.1)
+            await server.begun()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
