@@ -14,7 +14,6 @@ from ucontact_async import (
     AgentCall,
     BlockNumber,
     HangUp,
-    NotSent,
     Rejected,
     Reply,
     Safety,
@@ -24,7 +23,6 @@ from ucontact_async import (
     UContactError,
 )
 from ucontact_async.emulator import DispositionAction, Emulator, FaultKind, Switches
-from ucontact_async.limiter import Limiter
 
 DIAL = "Agents/AgentCall"
 BLOCK = "admin/addblack"
@@ -125,19 +123,6 @@ async def test_the_spelling_of_hanging_up_is_a_setting(emulator, hangup):
     assert raised.value.endpoint == "Agents/HungupPhone"
     assert [entry.endpoint for entry in emulator.ledger] == [DIAL, f"Agents/{hangup}"]
     assert emulator.ledger.requests[f"Agents/{hangup}"] == 2
-
-
-async def test_a_late_hang_up_is_not_made(emulator):
-    """What waits longer than three seconds for a slot is given up: it would end the next call."""
-    limiter = Limiter(1)
-    async with client_of(emulator, limiter=limiter) as uc:
-        await uc.calls.dial(**CALL)
-        await limiter.acquire()
-        with anyio.move_on_after(3.5), pytest.raises(NotSent):
-            await uc.with_options(priority="bulk").calls.hangup(phone="1001")
-        limiter.release()
-    assert emulator.ledger.requests["Agents/HungupPhone"] == 0
-    assert len(emulator.state.switchboard.live) == 1
 
 
 async def test_the_guid_of_an_abandoned_call_is_not_lost(emulator):

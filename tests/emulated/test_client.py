@@ -16,6 +16,7 @@ import pytest
 from ucontact_async import (
     Abandoned,
     DialerTask,
+    HangUp,
     InvalidRequest,
     NotSent,
     RemoveContact,
@@ -36,6 +37,7 @@ from ucontact_async.caller import HttpCaller
 from ucontact_async.emulator import Emulator, Switches
 from ucontact_async.endpoint import Flight
 from ucontact_async.limiter import Limiter
+from ucontact_async.retry import RetryRule
 
 each_lane = pytest.mark.parametrize("lane", ["command", "session"])
 SCHEDULE = "Dialers/ScheduleDialerCall"
@@ -283,19 +285,39 @@ async def test_a_finished_call_may_end_badly(emulator, lane):
     assert [type(event.error) for event in events] == [ReplyLost]
 
 
-async def test_a_late_click_to_call_is_not_made(emulator):
-    """A call that must ring now is given up when its first byte cannot leave within five seconds."""
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    ("request_", "send_by"),
+    [
+        (DialerTask.now(campaign="Ventas<-", destination="090000001"), 5.0),
+        (HangUp(phone="1001"), 3.0),
+    ],
+    ids=["click-to-call", "hang-up"],
+)
+async def test_what_must_ring_or_end_now_is_not_done_late(emulator, request_, send_by, late):
+    """What waits for a slot until its first byte would be late is given up, and a moment before that it is sent."""
+    moment = 0.0
     limiter = Limiter(1)
     async with client_of(emulator, limiter=limiter) as uc:
         await uc.login()
+        caller = HttpCaller(
+            settings=uc.settings,
+            lane=uc._caller.lane,
+            limiter=limiter,
+            retry=RetryRule(),
+            spawn=uc._spawn,
+            tokens=uc._caller.tokens,
+            clock=lambda: moment,
+        )
         await limiter.acquire()
-        with anyio.move_on_after(5.2):
-            with pytest.raises(NotSent):
-                await uc.with_options(priority="bulk").send(
-                    DialerTask.now(campaign="Ventas<-", destination="090000001")
-                )
+        waiting = asyncio.ensure_future(caller.perform(caller.prepare(request_), Flight(), wait=None))
+        while not limiter.stats.waiting:
+            await asyncio.sleep(0)
+        moment = send_by + (0.01 if late else -0.01)
         limiter.release()
-    assert not emulator.ledger.requests["Dialers/DialerTask"]
+        (ended,) = await asyncio.gather(waiting, return_exceptions=True)
+    assert isinstance(ended, NotSent) is late
+    assert emulator.ledger.requests[endpoint_of(request_).path] == (not late)
 
 
 async def test_the_escape_hatch(emulator):

@@ -675,10 +675,23 @@ rows = st.lists(st.tuples(st.sampled_from(["a.1", "a.2", "b.1"]), st.sampled_fro
 runs = st.lists(st.tuples(rows, st.sampled_from([1, 2, 5]), st.sampled_from(["closed", "killed"])), max_size=4)
 
 
-@settings(max_examples=4 * settings.default.max_examples)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(runs=runs, allow=st.booleans())
 def test_no_call_is_handed_out_more_often_than_it_was_asked_for(runs, allow):
     """Over any runs, orders, crashes and fates: what may have been made is never handed out to be sent again."""
+    _live_through(runs, allow)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@settings(max_examples=20 * settings.default.max_examples)
+@given(runs=runs, allow=st.booleans())
+def test_no_call_is_handed_out_more_often_over_many_runs(runs, allow):
+    """The same over forty times as many of them."""
+    _live_through(runs, allow)
+
+
+def _live_through(runs, allow):
     made = Counter()  # how often each request may have been made: the truth, kept apart from the journal
     with tempfile.TemporaryDirectory() as folder:
         for input_, block, end in runs:
