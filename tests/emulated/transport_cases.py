@@ -102,7 +102,7 @@ def drip(data):
 
 def _early(content):
     def script(peer):
-        peer.head()
+        peer.target()
         peer.send(content)
         peer.hang()
 
@@ -111,7 +111,7 @@ def _early(content):
 
 def _some_then(end):
     def script(peer):
-        peer.head()
+        peer.target()
         getattr(peer, end)()
 
     return script
