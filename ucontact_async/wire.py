@@ -169,10 +169,9 @@ class FormCodec:
         Raises :class:`InvalidRequest` naming the field.
         """
         compiled, gaps = self._compiled
-        parts: list[Any] = compiled.copy()
         values = self.constants.copy()
-        files = False
-        for (place, field, encode, write), value in zip(gaps, msgspec.structs.astuple(request), strict=True):
+        files: dict[int, bytes] = {}
+        for (place, field, encode, _), value in zip(gaps, msgspec.structs.astuple(request), strict=True):
             try:
                 text = encode(value, field.name, rules)
             except (TypeError, AttributeError):
@@ -180,11 +179,16 @@ class FormCodec:
                 raise InvalidRequest(field.name, expected) from None
             if type(text) is bytes:
                 # Ready for the form: a format encodes a whole file itself; it is copied once, and in no document.
-                parts[place] = text
-                files = True
-                continue
-            values[field.wire_name] = text
-            parts[place] = write(text)
+                files[place] = text
+            else:
+                values[field.wire_name] = text
+        if self.argument is not None and not self.beside and not files:
+            # The argument is the document: escaped as a whole it takes half the time of its fields one by one.
+            document = msgspec.json.encode(values).decode()
+            return encode_form({self.argument: document}), document
+        parts: list[Any] = compiled.copy()
+        for place, field, _, write in gaps:
+            parts[place] = files[place] if place in files else write(values[field.wire_name])
         for name in self.beside:
             values[name] = str(values[name])
         document = msgspec.json.encode(values).decode()
