@@ -84,14 +84,18 @@ class Later:
 
     def reason(self, job: Job, outcome: Outcome, *, doubted: bool) -> str:
         """Return what the journal is to say of the end of ``job``, of which a try may still arrive if ``doubted``."""
+        if not is_removal(job.request):  # nearly every row
+            return outcome.reason
         mark = self.mark(job, doubted=doubted)
         return outcome.reason if outcome.status is Status.UNKNOWN else mark or outcome.reason
 
     def mark(self, job: Job, *, doubted: bool) -> str:
         """Return what the journal is to say of a removal whose destination may yet be reached by an earlier try."""
-        if doubted and is_removal(job.request):
+        if not is_removal(job.request):
+            return ""
+        if doubted:
             self._turns.lost(job)
-        return DOUBTED if is_removal(job.request) and self._turns.in_doubt(job) else ""
+        return DOUBTED if self._turns.in_doubt(job) else ""
 
     def take(self, job: Job, lost: Outcome, at: int | None = None) -> Outcome | None:
         """Take ``job``, whose outcome was ``lost``, to settle it when its quarantine is over.

@@ -24,12 +24,13 @@ __all__ = ["Turns", "is_removal"]
 
 _RULES = Rules()
 _REMOVALS = {"Dialers/RemoveContact", "Dialers/RemoveScheduleDialerCall"}
+_REMOVING = (RemoveContact, RemoveSchedule)
 Destination = tuple[str, str]
 
 
 def is_removal(request: Request[Any]) -> bool:
     """Return whether ``request`` takes calls off spool or schedule."""
-    return isinstance(request, RemoveContact | RemoveSchedule)
+    return isinstance(request, _REMOVING)
 
 
 def _destination(request: Any) -> Destination | None:
@@ -60,6 +61,9 @@ class Turns:
         self._agenda = agenda
         self._quarantine = quarantine
         self._clock = clock
+        # Until the first removal nobody waits for anybody: then it is enough to know who is under way, by identity.
+        self._orderly = False
+        self._under_way: dict[int, Job] = {}
         self._lines: dict[Destination, _Line] = {}
         self._doubted: dict[Destination, float] = {}
         self._parked = 0
@@ -77,6 +81,11 @@ class Turns:
 
     def enter(self, job: Job) -> bool:
         """Return whether ``job`` may go now; whoever may, or will, is to :meth:`leave`."""
+        if not self._orderly:
+            if not isinstance(job.request, _REMOVING):
+                self._under_way[id(job)] = job
+                return True
+            self._line_up()
         destination = _destination(job.request)
         if destination is None:
             return True
@@ -91,12 +100,26 @@ class Turns:
 
     def hold(self, job: Job) -> None:
         """Have ``job`` count as under way: it was sent before this run."""
+        self._line_up()
+        self._count(job)
+
+    def _line_up(self) -> None:
+        """Keep the order of each destination from now on: whoever is under way without a line gets into it."""
+        self._orderly = True
+        for job in self._under_way.values():
+            self._count(job)
+        self._under_way.clear()
+
+    def _count(self, job: Job) -> None:
         destination = _destination(job.request)
         if destination is not None:
             self._lines.setdefault(destination, _Line()).running += 1
 
     def leave(self, job: Job) -> None:
         """Note that ``job`` is done, and let the next ones go."""
+        if not self._orderly:
+            del self._under_way[id(job)]
+            return
         destination = _destination(job.request)
         if destination is None:
             return
@@ -152,6 +175,7 @@ class Turns:
         return True
 
     def _doubt(self, removal: Request[Any], seconds: float) -> None:
+        self._line_up()
         destination = _destination(removal)
         assert destination is not None
         self._doubted[destination] = max(self._doubted.get(destination, 0.0), self._clock() + seconds)
