@@ -92,6 +92,7 @@ class HttpCaller:
         self._spawn = spawn
         self._notify = notify
         self._clock = clock
+        self._shown: tuple[Token | None, str | None] = None, None
 
     def with_options(self, settings: Settings, priority: Priority, pace: Pace | None = None) -> HttpCaller:
         """Return a caller that shares everything else; ``pace`` is kept by its calls beside that of the limiter."""
@@ -267,12 +268,15 @@ class HttpCaller:
             raise NotSent(f"no login within {wait:g} s", transient=False) from None
 
     def _outgoing(self, prepared: Prepared[Any], token: Token | None) -> Outgoing:
+        if token is not self._shown[0]:
+            self._shown = token, f"{self.settings.token_scheme} {token.value.reveal()}" if token is not None else None
+        settings = self.settings
         return Outgoing(
-            path=self.settings.path(prepared.path),
-            body=prepared.body,
-            authorization=None if token is None else f"{self.settings.token_scheme} {token.value.reveal()}",
-            timeout=self.settings.timeout * prepared.patience + len(prepared.body) // UPLOAD_PACE,
-            limit=prepared.reply.limit,
+            settings.path(prepared.path),
+            prepared.body,
+            self._shown[1],
+            settings.timeout * prepared.patience + len(prepared.body) // UPLOAD_PACE,
+            prepared.reply.limit,
         )
 
     def _note(self, error: UContactError, *, reached: bool) -> None:

@@ -15,13 +15,7 @@ from typing import Any, Self
 import anyio
 
 from ..endpoint import Caller, Flight, Safety
-from ..errors import (
-    JournalError,
-    NotSent,
-    ReplyLost,
-    UContactError,
-    Unauthorized,
-)
+from ..errors import JournalError, NotSent, ReplyLost, UContactError, Unauthorized
 from ..limiter import Limiter
 from ..pace import Pace
 from ..settings import ServerProfile
@@ -96,6 +90,7 @@ class Bulk:
         self._now = now
         self._pace = pace
         self._outbox = Outbox(ordered=options.ordered)
+        self._deliver = self._outbox.put
         self._flights: dict[anyio.CancelScope, Flight | None] = {}
         self._fuse = Fuse(options.max_unknown, options.max_unknown_jump)
         self._later = Later(
@@ -119,7 +114,7 @@ class Bulk:
         header = Header(self._server, options.operation, options.digest)
         self._workers = self._limiter.widen(options.max_concurrency)
         # Rows that waited go beside the workers' own, and all together are no more than that.
-        self._slots = asyncio.Semaphore(self._workers)
+        self._slots = anyio.Semaphore(self._workers, fast_acquire=True)
         try:
             self._journal = await Journal.open(
                 path, header, deliver=self._deliver, amended=options.amended, now=self._now
@@ -279,8 +274,7 @@ class Bulk:
                 return
             if not self._logged_in:
                 await self._log_in()
-            async with self._slots:
-                reply = await self._caller.perform(job.prepared, flight, wait=None)
+            reply = await self._perform(job, flight)
         except JournalError:
             # Not even its mark could be written: nothing of it left, and nothing else may leave.
             self._deliver([stopped(job)])
@@ -302,6 +296,16 @@ class Bulk:
             raise
         else:
             self._settle(job, self._succeeded(job, reply, flight.attempts, self._clock() - started), flight)
+
+    async def _perform(self, job: Job, flight: Flight) -> Any:
+        try:
+            self._slots.acquire_nowait()  # nobody is in the way but rows that waited
+        except anyio.WouldBlock:
+            await self._slots.acquire()
+        try:
+            return await self._caller.perform(job.prepared, flight, wait=None)
+        finally:
+            self._slots.release()
 
     async def _due(self) -> Job | None:
         """Return the next row that had to wait and may still go."""
@@ -329,7 +333,8 @@ class Bulk:
         async def begin() -> None:
             nonlocal held
             await self._log_in()
-            held = await self._slots.acquire()
+            await self._slots.acquire()
+            held = True
 
         try:
             await self._later.settle(job, board, begin)
@@ -408,6 +413,3 @@ class Bulk:
         if self._error is None:
             self._error = error
         self.stop(str(error))
-
-    def _deliver(self, outcomes: list[Outcome]) -> None:
-        self._outbox.put(outcomes)
