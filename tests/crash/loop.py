@@ -268,6 +268,9 @@ class Socket:
 class Transport(asyncio.Transport):
     """asyncio's socket transport over a link."""
 
+    max_size = 262_144
+    """How many bytes one system call reads at most, unless the protocol brings its own buffer."""
+
     def __init__(self, loop, link, protocol):
         super().__init__()
         self._loop = loop
@@ -281,7 +284,7 @@ class Transport(asyncio.Transport):
         self._socket = Socket(self)
         self.set_protocol(protocol)
         link.notify = self._arrived
-        link.on_window = self._flush
+        link.on_window = self._writable
 
     def get_extra_info(self, name, default=None):
         """Return the socket, or an address."""
@@ -318,6 +321,9 @@ class Transport(asyncio.Transport):
     def _arrived(self):
         self._loop._call_external(self._notice)
 
+    def _writable(self):
+        self._loop._call_external(self._flush)
+
     def _notice(self):
         if not self._closing and not self._paused and self.link.inbox:
             self._loop.readable(self)
@@ -340,15 +346,16 @@ class Transport(asyncio.Transport):
         self._notice()
 
     def _hand_over(self, data):
-        if not self._buffered:
-            self._protocol.data_received(data)
-            return
-        while data and not self._closing:
-            room = self._protocol.get_buffer(len(data))
-            size = min(len(room), len(data))
+        """Give the protocol what one system call reads; the rest stays in the kernel, for whoever is it by then."""
+        room = self._protocol.get_buffer(-1) if self._buffered else None
+        size = min(self.max_size if room is None else len(room), len(data))
+        if size < len(data):
+            self.link.inbox.insert(0, data[size:])
+        self.link.read_at = self._loop.time()
+        if room is None:
+            self._protocol.data_received(data[:size])
+        else:
             room[:size] = data[:size]
-            del room
-            data = data[size:]
             self._protocol.buffer_updated(size)
 
     def write(self, data):

@@ -365,7 +365,8 @@ class Run:
         server = self.server
         for sentence in server.oddities:
             say(sentence)
-        if poisoned := sum(link.poisoned for link in server.links):
+        looks = self.policy.lane == "session"  # each time: the command lane only at what was idle for a while
+        if poisoned := sum(link.poisoned - (0 if looks else link.hurried) for link in server.links):
             say(f"{poisoned} requests were begun on a connection on which something waited to be read")
         if last.error is not None or last.report is None:
             say(f"it cannot be finished: {last.error!r}")
@@ -415,6 +416,8 @@ class Run:
         allowed = self._left_sent + causes * self.policy.concurrency
         if self.server.crossed:
             allowed += len(self.rows)
+        elif self.policy.lane != "session":  # the command lane believes neither of two answers
+            allowed += self.server.doubled
         if clear > allowed:
             self.violations.append(f"{clear} rows are unknown without a reason, of {allowed}")
         for outcome in last.outcomes:

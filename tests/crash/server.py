@@ -63,7 +63,12 @@ class Server:
     @property
     def crossed(self):
         """Whether an answer that nobody had asked for crossed a request on the wire: the one thing HTTP cannot tell."""
-        return any(link.crossed for link in self.links)
+        return any(link.crossed or link.hurried for link in self.links)
+
+    @property
+    def doubled(self):
+        """How many answers came with an unasked one behind them: it may be that theirs is the second of the two."""
+        return sum(link.doubled for link in self.links)
 
     # connections
 

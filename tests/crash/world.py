@@ -60,13 +60,11 @@ class World:
     def happen(self):
         """Let happen what is due."""
         while self._due and self._due[0][0] <= self.now:
-            event = heapq.heappop(self._due)
-            try:
-                self.step(event[2])
-            except Crash:
-                heapq.heappush(self._due, event)  # the world goes on
-                raise
-            event[2](*event[3])
+            event = self._due[0]
+            self.step(event[2])  # whoever dies here leaves it to the world, and whoever stood still has missed it
+            if self._due and self._due[0] is event:
+                heapq.heappop(self._due)
+                event[2](*event[3])
 
     def begin(self, crash_at=None, on_crash=None):
         """Begin to count the steps of a process that is to die before number ``crash_at``."""
@@ -121,6 +119,9 @@ class Link:
     The client's end is a transport of its loop (``loop.py``), the server's end is told by callbacks.
     """
 
+    LATELY = 0.001
+    """For so many seconds after an answer the command lane may begin a request without asking the kernel."""
+
     def __init__(self, world, number, server):
         self.world = world
         self.number = number
@@ -137,9 +138,16 @@ class Link:
         self.on_window = None
         self.poisoned = 0
         """How many requests were begun here although something waited to be read."""
+        self.hurried = 0
+        """How many of them so soon after the last answer that the command lane need not have looked."""
+        self.read_at = 0.0
+        """When the client last read something."""
         self.crossed = False
         """Whether an answer that nobody had asked for came when a request had been begun."""
+        self.doubled = False
+        """Whether one came so soon behind another, not the first of this connection, that both may be read at once."""
         self._asking = self._used = False
+        self._answered = 0
 
     def _up(self, what, *args):
         """Let something arrive at the server, never before what was sent earlier."""
@@ -162,7 +170,9 @@ class Link:
         if not self._asking:
             self._asking = True
             # On a fresh connection nobody asks: there may be more to read than its user knows, such as a TLS ticket.
-            self.poisoned += bool(self.inbox) and self._used
+            if self.inbox and self._used:
+                self.poisoned += 1
+                self.hurried += self.world.now - self.read_at <= self.LATELY
             self._used = True
         taken = len(data) if self.window is None else min(self.window, len(data))
         if self.window is not None:
@@ -220,6 +230,8 @@ class Link:
         if self.client_gone:
             return
         self.crossed |= unasked and self._asking
+        self.doubled |= unasked and self._answered > 1 and any(isinstance(unread, bytes) for unread in self.inbox)
+        self._answered += self._asking and isinstance(what, bytes)
         self._asking &= not isinstance(what, bytes)
         self.inbox.append(what)
         if self.notify is not None:
