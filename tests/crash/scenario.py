@@ -109,6 +109,10 @@ class Scenario:
         finally:
             # A task that never ends is held for ever by its own entry here, and with it all of its process.
             _task_states.clear()
+            # CPython never lets go of what a coroutine handles that is thrown away in the middle of an "except".
+            for held in gc.get_objects():
+                if issubclass(type(held), BaseException):
+                    held.__traceback__ = held.__context__ = held.__cause__ = None
             gc.collect()
             shutil.rmtree(run.folder, ignore_errors=True)
         return run
