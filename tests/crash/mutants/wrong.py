@@ -234,6 +234,60 @@ MUTANTS = {
     "every waiter logs in": [
         Edit("tokens.py", "if flight is None or flight.done():", "if True:"),
     ],
+    "lane: what waits on an idle connection is not asked for": [
+        Edit("lane.py", "or (quiet > self._lately and self._probe(link.transport))", "or False"),
+    ],
+    "lane: an answer that nobody asked for is not noticed": [
+        Edit(
+            "lane.py",
+            "        if waiter is None:\n            self._lane.desynchronised(self)\n            return\n",
+            "        if waiter is None:\n            self._filled = 0\n            return\n",
+        ),
+    ],
+    "lane: a closed connection is used again": [
+        Edit(
+            "lane.py", "                link.transport.is_closing()\n                or quiet", "                quiet"
+        ),
+    ],
+    "lane: the first byte is noticed too late": [
+        Edit(
+            "lane.py",
+            "        attempt.connected(self.transport, reused=self.answers > 0)\n"
+            '        self.transport.write(b"%b%d\\r\\n\\r\\n%b" % (head, len(outgoing.body), outgoing.body))\n',
+            '        self.transport.write(b"%b%d\\r\\n\\r\\n%b" % (head, len(outgoing.body), outgoing.body))\n',
+        ),
+    ],
+    "lane: an answer behind the answer is let pass": [
+        Edit("lane.py", "        if filled > end and self.answers:\n", "        if False:\n"),
+        Edit("lane.py", "self.free(keep=filled == end and not head.closes)", "self.free(keep=not head.closes)"),
+    ],
+    "lane: a cut answer is accepted": [
+        Edit("lane.py", "self._view[head.size : end]) if filled >= end else None", "self._view[head.size : end])"),
+    ],
+    "lane: a head without a body is accepted": [
+        Edit("lane.py", "            body, end = None, 0\n", '            body, end = b"1", filled\n'),
+    ],
+    "lane: a time-out means not sent": [
+        Edit(
+            "lane.py",
+            "link.waiter.set_exception(TimeoutError())",
+            "link.attempt.phase = Phase.WAITING\n                link.waiter.set_exception(TimeoutError())",
+        ),
+    ],
+    "lane: a lost connection means not sent": [
+        Edit(
+            "lane.py",
+            "            self.waiter.set_exception(lost)\n",
+            "            self.attempt.phase = Phase.WAITING\n            self.waiter.set_exception(lost)\n",
+        ),
+    ],
+    "lane: a lease that was given up is kept": [
+        Edit(
+            "lane.py",
+            "            attempt.abort()\n            if link is not None:\n                self.drop(link)\n",
+            "            if link is not None:\n                link.free(keep=True)\n",
+        ),
+    ],
 }
 
 LIKELY = {
@@ -266,4 +320,14 @@ LIKELY = {
     "any status is an answer": "created",
     "a token is replaced without asking which": "token_dies",
     "every waiter logs in": "token_dies",
+    "lane: what waits on an idle connection is not asked for": "stale_close,extra_answer,extra_408",
+    "lane: an answer that nobody asked for is not noticed": "extra_answer,extra_answer_and_close",
+    "lane: a closed connection is used again": "stale_close,stale_reset,extra_408",
+    "lane: the first byte is noticed too late": "reset_applied,hang_applied",
+    "lane: an answer behind the answer is let pass": "extra_answer,extra_answer_and_close",
+    "lane: a cut answer is accepted": "cut_body,drip",
+    "lane: a head without a body is accepted": "cut_chunks,unframed",
+    "lane: a time-out means not sent": "hang_applied",
+    "lane: a lost connection means not sent": "reset_applied,close_applied",
+    "lane: a lease that was given up is kept": "late_and_silent,hang_applied,abort",
 }
