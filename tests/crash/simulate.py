@@ -250,7 +250,7 @@ def seconds_of(text):
 def main(argv=None):
     """Run the proof; 1 on any violation."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kinds", default="all", help="kinds of faults, by commas (all)")
+    parser.add_argument("--kinds", default="all", help="kinds of faults, by commas (all), or KIND+KIND")
     parser.add_argument("--pairs", action="store_true", help="two kinds at a time, all pairs of them")
     parser.add_argument("--budget", type=seconds_of, help="stop after so long (8m), wherever it is")
     parser.add_argument("--seeds", type=int, help="how many seeds (without --budget one)")
@@ -265,9 +265,9 @@ def main(argv=None):
     if options.kind is not None:
         return 1 if replay(options) else 0
     names = KINDS if options.kinds == "all" else options.kinds.split(",")
-    if unknown := [name for name in names if name not in KINDS]:
+    if unknown := [name for name in "+".join(names).split("+") if name not in KINDS]:
         parser.error(f"no such kinds: {', '.join(unknown)}; there are {', '.join(KINDS)}")
-    kinds = list(itertools.combinations(names, 2)) if options.pairs else [(name,) for name in names]
+    kinds = list(itertools.combinations(names, 2)) if options.pairs else [tuple(name.split("+")) for name in names]
     if options.seeds is None and options.budget is None:
         options.seeds = 1
     options.jobs = max(1, min(options.jobs, len(kinds)))

@@ -235,19 +235,20 @@ MUTANTS = {
         Edit("tokens.py", "if flight is None or flight.done():", "if True:"),
     ],
     "lane: what waits on an idle connection is not asked for": [
-        Edit("lane.py", "or (quiet > self._lately and self._probe(link.transport))", "or False"),
+        Edit("lane.py", "(quiet > self._lately and self._probe(link.transport))", "False"),
     ],
     "lane: an answer that nobody asked for is not noticed": [
         Edit(
             "lane.py",
             "        if waiter is None:\n            self._lane.desynchronised(self)\n            return\n",
-            "        if waiter is None:\n            self._filled = 0\n            return\n",
+            "        if waiter is None:\n            return\n",
         ),
     ],
-    "lane: a closed connection is used again": [
+    "lane: the guard is gone": [
         Edit(
             "lane.py", "                link.transport.is_closing()\n                or quiet", "                quiet"
         ),
+        Edit("lane.py", "(quiet > self._lately and self._probe(link.transport))", "False"),
     ],
     "lane: the first byte is noticed too late": [
         Edit(
@@ -320,9 +321,9 @@ LIKELY = {
     "any status is an answer": "created",
     "a token is replaced without asking which": "token_dies",
     "every waiter logs in": "token_dies",
-    "lane: what waits on an idle connection is not asked for": "stale_close,extra_answer,extra_408",
+    "lane: what waits on an idle connection is not asked for": "stall+extra_408",
     "lane: an answer that nobody asked for is not noticed": "extra_answer,extra_answer_and_close",
-    "lane: a closed connection is used again": "stale_close,stale_reset,extra_408",
+    "lane: the guard is gone": "stale_close,stale_reset,extra_408",
     "lane: the first byte is noticed too late": "reset_applied,hang_applied",
     "lane: an answer behind the answer is let pass": "extra_answer,extra_answer_and_close",
     "lane: a cut answer is accepted": "cut_body,drip",
