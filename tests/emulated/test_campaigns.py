@@ -1,15 +1,13 @@
 """Summaries, status and watches over real sockets, against an emulator that fails on demand and one poisoned server."""
 
 import asyncio
-import contextlib
 import math
 import re
-import socket
-import threading
 import time
 from random import Random
 
 import pytest
+from scripted_server import Scripted
 
 from ucontact_async import (
     CampaignStatus,
@@ -83,37 +81,6 @@ async def test_too_large_an_answer_is_not_kept(emulator):
             await uc.campaigns.summary()
 
 
-class Poisoner:
-    """A server in a thread of its own that numbers its answers, and leaves something behind after each."""
-
-    def __init__(self, *, ends):
-        self.heads = []
-        self._ends = ends
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def __enter__(self):
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *exc_info):
-        self._listener.close()
-
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=self._serve, args=(self._listener.accept()[0],), daemon=True).start()
-
-    def _serve(self, connection):
-        with connection, contextlib.suppress(OSError):
-            while b"\r\n\r\n" in (got := connection.recv(65536)):
-                self.heads.append(got)
-                connection.sendall(_answer(f"q{len(self.heads)}"))
-                if self._ends:
-                    return
-                connection.sendall(_answer("stale"))
-
-
 def _answer(queue):
     body = f'[{{"queue":"{queue}"}},{{"internalActionId":"1_2"}}]'.encode()
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
@@ -122,15 +89,22 @@ def _answer(queue):
 @pytest.mark.parametrize("ends", [False, True], ids=["answers again", "closes"])
 async def test_a_poisoned_connection_is_not_used_for_a_request_without_a_body(ends):
     """The guard holds for it too: 30 requests get their own 30 answers, each at the first try."""
-    with Poisoner(ends=ends) as server:
+
+    def answer(peer, _, __):
+        peer.sendall(_answer(f"q{len(server.requests)}"))
+        if not ends:
+            peer.sendall(_answer("stale"))
+        return ends
+
+    with Scripted(answer) as server:
         async with UContact(server.url, token="x") as uc:
             uc._caller.retry = RetryRule(RetryPolicy(attempts=1))
             for number in range(1, 31):
                 (queue,) = await uc.campaigns.summary()
                 assert queue.queue == f"q{number}"
                 time.sleep(0.005)  # noqa: ASYNC251  a busy loop: it has not seen yet what came meanwhile
-        assert len(server.heads) == 30
-    head, _, body = server.heads[0].partition(b"\r\n\r\n")
+        assert len(server.requests) == 30
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
     assert body == b""
     assert head.startswith(b"POST /Integra/resources/Supervisor/queuesummary HTTP/1.1\r\n")
     assert re.search(rb"\r\nContent-Length: 0\b", head)

@@ -1,10 +1,7 @@
 import asyncio
-import contextlib
 import gc
 import logging
 import pickle
-import socket
-import threading
 import time
 import traceback
 from datetime import datetime
@@ -12,6 +9,7 @@ from datetime import datetime
 import anyio
 import msgspec
 import pytest
+from scripted_server import ANSWER, Scripted
 
 from ucontact_async import (
     Abandoned,
@@ -168,43 +166,6 @@ async def test_nothing_is_sent_for_a_bad_request(emulator):
     assert not emulator.ledger.requests
 
 
-class Treacherous:
-    """A server in a thread of its own that answers ``1`` and then does something to the idle connection."""
-
-    def __init__(self, afterwards):
-        self.requests = self.betrayed = 0
-        self._afterwards = afterwards
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def __enter__(self):
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *exc_info):
-        self._listener.close()
-
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=self._serve, args=(self._listener.accept()[0],), daemon=True).start()
-
-    def _serve(self, connection):
-        with connection, contextlib.suppress(OSError):
-            while b"\r\n\r\n" in (got := connection.recv(65536)):
-                if b"Dialers" in got:
-                    self.requests += 1
-                connection.sendall(ANSWER)
-                if b"Dialers" in got:
-                    over = self._afterwards(connection)
-                    self.betrayed += 1
-                    if over:
-                        return
-
-
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"
-
-
 @pytest.mark.parametrize(
     "afterwards",
     [
@@ -218,14 +179,23 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"
 @pytest.mark.parametrize(("connection", "lane"), [("keep", "command"), ("keep", "session"), ("fresh", "auto")])
 async def test_a_poisoned_connection_is_not_used(afterwards, connection, lane):
     """What waits unread on an idle connection, an answer or its end, is neither our answer nor our loss."""
-    with Treacherous(afterwards) as server:
+    betrayed = 0
+
+    def answer(peer, number, request):
+        nonlocal betrayed
+        peer.sendall(ANSWER)
+        over = b"Dialers" in request and afterwards(peer)
+        betrayed += b"Dialers" in request
+        return over
+
+    with Scripted(answer) as server:
         async with UContact(server.url, token="x", timezone="UTC", connection=connection, lane=lane) as uc:
             for number in range(30):
                 await uc.send(call(f"0900000{number:02d}"))
-                while server.betrayed <= number:
+                while betrayed <= number:
                     time.sleep(0.001)  # noqa: ASYNC251  a busy loop: it has not seen yet what came meanwhile
                 time.sleep(0.004)  # noqa: ASYNC251
-        assert server.requests == 30
+        assert betrayed == 30
 
 
 async def test_cancelled_before_the_first_byte_nothing_happens(emulator):
