@@ -120,8 +120,11 @@ class JournalRows:
                 raise JournalError(f"{self.path} has no unknown row {key!r}; nothing was changed")
         self._mark(
             # What surely did not happen needs no undo; of what did, one that was begun must still be ended.
-            "UPDATE rows SET status = ?1, reason = ?2, at = ?3, undoing = undoing AND ?1 = 'succeeded' WHERE id = ?4",
-            [(status, _RESOLVED, self._file.seconds(), found[key]) for key, status in answers.items()],
+            "UPDATE rows SET status = ?, reason = ?, at = ?, undoing = undoing AND ? WHERE id = ?",
+            [
+                (status, _RESOLVED, self._file.seconds(), status == "succeeded", found[key])
+                for key, status in answers.items()
+            ],
         )
 
     def begin_undo(self, ids: Iterable[int]) -> None:
