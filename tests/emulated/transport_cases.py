@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 
 LOST, FAULT, UNREADABLE, NOT_SENT = "ReplyLost", "ServerFault", "UnreadableReply", "NotSent"
-QUICK, SLOW = 1.0, 20.0
+QUICK, SLOW = 1.5, 20.0
 HTML = b"<html><body><form action='/Integra/login'>Log in</form></body></html>"
 HEAD = b"HTTP/1.1 200 OK\r\n"
 ONE = HEAD + b"Content-Length: 1\r\n\r\n1"
