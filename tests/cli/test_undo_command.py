@@ -351,7 +351,7 @@ class TestUnknown:
         assert command("unknown", lost, "--from", answers)[0] == 3
         assert states(lost) == {"succeeded": 2, "unknown": 1}
         code, _, err = command("unknown", lost, "--csv", file)
-        assert (code, "cannot be written" in err) == (2, True)
+        assert (code, "unknown.csv cannot be used: File exists" in err) == (2, True)
 
     @pytest.mark.parametrize(
         ("words", "said"),

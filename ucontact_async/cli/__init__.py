@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from . import bulk, contract, demo, emulator, probe, recordings, status, undo, unknown, upload
+from .command import STOPPED, fail, say
 
 __all__ = ["main"]
 
@@ -24,12 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = args.run(args)
     except KeyboardInterrupt:
-        print("ucontact-async: interrupted", file=sys.stderr)
-        return 4
+        say("ucontact-async: interrupted")
+        return STOPPED
     except BrokenPipeError:
         # Whoever read our output has left; nothing more to say, also not while the interpreter ends.
         sys.stdout = None
-        return 4
+        return STOPPED
+    except Exception as error:  # noqa: BLE001  raised anew unless it is ours
+        return fail(error)
     return code
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals
 
 if TYPE_CHECKING:
     from ..batch.outcome import Outcome
@@ -22,19 +22,14 @@ if TYPE_CHECKING:
 __all__ = [
     "add_pace",
     "add_parsers",
-    "client_of",
     "exit_code",
     "follow",
     "mapping_of",
     "pace_of",
     "print_report",
     "run",
-    "run_command",
-    "say",
-    "signals",
 ]
 
-DONE, INCOMPLETE, USAGE, UNKNOWN, STOPPED = 0, 1, 2, 3, 4
 # Unknown rows named at the end; all of them are in the rejects file.
 _NAMED = 20
 _PROFILE = -1.0
@@ -98,29 +93,12 @@ def add_pace(parser: argparse.ArgumentParser) -> None:
     add("--max-unknown", metavar="N", type=int, default=20, help="stop after more unknown outcomes than N (20)")
     add("--max-unknown-jump", metavar="X", type=float, default=5.0, help="or once their share is X times as high (5)")
     add("--retry-refused", action="store_true", help="send again what the server refused before")
-    add("--url", help="the server (UCONTACT_URL)")
-    add("--user", help="the API user (UCONTACT_USER); the password is read from the environment only")
-    add("--timezone", metavar="NAME", help="the server's time zone (UCONTACT_TIMEZONE)")
-    add("--profile", metavar="FILE", help="what `probe` found out about the server (UCONTACT_PROFILE)")
+    add_server(parser, profile=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one of the commands."""
-    return run_command(lambda: asyncio.run(_run(args)))
-
-
-def run_command(command: Callable[[], int]) -> int:
-    """Return the exit code of ``command``; an error it raises is told in a sentence."""
-    from ..errors import InvalidRequest, JournalBusy, JournalMismatch, SettingsError, UContactError
-
-    try:
-        return command()
-    except (SettingsError, InvalidRequest, JournalBusy, JournalMismatch) as error:
-        print(f"ucontact-async: {error}", file=sys.stderr)
-        return USAGE
-    except UContactError as error:
-        print(f"ucontact-async: {error}", file=sys.stderr)
-        return STOPPED
+    return asyncio.run(_run(args))
 
 
 async def _run(args: argparse.Namespace) -> int:
@@ -149,7 +127,7 @@ async def _run(args: argparse.Namespace) -> int:
     for outcome in report.problems if number else ():
         say(f"ucontact-async: {outcome.detail}")
     if report.succeeded == 0 and any(isinstance(outcome.error, Unauthorized) for outcome in report.problems):
-        say("ucontact-async: check UCONTACT_USER and UCONTACT_PASSWORD, or UCONTACT_TOKEN")
+        say(f"ucontact-async: {CHECK_LOGIN}")
         return USAGE
     _next_step(args, report, rejects)
     return exit_code(report)
@@ -235,24 +213,6 @@ def mapping_of(pairs: list[str]) -> dict[str, str]:
     return mapping
 
 
-def client_of(args: argparse.Namespace) -> UContact:
-    """Return a client of the server that options and environment name."""
-    from ..client import UContact
-    from ..errors import SettingsError
-    from ..settings import read_environment
-
-    found: dict[str, Any] = read_environment()
-    given = ("url", "user", "timezone", "records", "backup_records", "profile")
-    found |= {name: value for name in given if (value := getattr(args, name, None)) is not None}
-    if getattr(args, "dry_run", False):
-        # Nothing is sent, so neither a server nor a password is needed to see what would be.
-        found.setdefault("url", "https://dry-run.invalid")
-        found.setdefault("token", "dry-run")
-    if "url" not in found:
-        raise SettingsError("the server is not known: set UCONTACT_URL or give --url")
-    return UContact(found.pop("url"), **found)
-
-
 def _report_path(args: argparse.Namespace, number: OneRow | None) -> Path | None:
     if number is not None:  # a file must not be called after it
         return args.report if args.report is None else Path(args.report)
@@ -286,22 +246,6 @@ async def follow(stream: Bulk, total: int, rejects: Rejects, show: Callable[[Out
             progress.close()
             rejects.close()
     return stream.report
-
-
-@contextlib.contextmanager
-def signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Have SIGINT and SIGTERM call ``stop`` instead of what they do otherwise."""
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    with contextlib.suppress(NotImplementedError):  # Windows
-        for number in numbers:
-            loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(NotImplementedError):
-            for number in numbers:
-                loop.remove_signal_handler(number)
 
 
 def _show_request(uc: UContact) -> Any:
@@ -356,8 +300,3 @@ def exit_code(report: Report) -> int:
     if report.unknown:
         return UNKNOWN
     return DONE if report.complete else INCOMPLETE
-
-
-def say(text: str) -> None:
-    """Tell the person at the terminal, not the program that reads our output."""
-    print(text, file=sys.stderr)

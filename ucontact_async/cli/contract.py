@@ -23,14 +23,8 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from ..contract import openapi_document, postman_collection
-    from ..errors import SettingsError
-    from .bulk import DONE, USAGE, say
+    from .command import DONE
 
     make = postman_collection if args.format == "postman" else openapi_document
-    try:
-        document = make(args.url) if args.url else make()
-    except SettingsError as error:
-        say(f"ucontact-async: {error}")
-        return USAGE
-    print(json.dumps(document, indent=2))
+    print(json.dumps(make(args.url) if args.url else make(), indent=2))
     return DONE

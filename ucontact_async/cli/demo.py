@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import tempfile
 from collections import Counter
 from importlib.resources import files
@@ -32,9 +31,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 only if what we say of every row is what the server did."""
+    from ..errors import SettingsError
+
     if args.rows < 1:
-        print("ucontact-async: --rows is 1 or more", file=sys.stderr)
-        return 2
+        raise SettingsError("--rows is 1 or more")
     return asyncio.run(_demo(args.rows, args.seed))
 
 

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .bulk import DONE, STOPPED, USAGE, client_of, run_command, say, signals
+from .command import DONE, STOPPED, USAGE, add_server, client_of, say, signals
 
 __all__ = ["add_parser"]
 
@@ -37,15 +37,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--idle", metavar="SECONDS", type=float, default=20.0, help="watch an idle connection so long (%(default)s)")
     add("--no-ring", action="store_true", help="make no call; some questions then stay open")
     add("--block", action="store_true", help="also put the number on the do-not-call list, from which it cannot come")
-    add("--url", help="the server (UCONTACT_URL)")
-    add("--user", help="the API user (UCONTACT_USER); the password is read from the environment only")
-    add("--timezone", metavar="NAME", help="the server's time zone (UCONTACT_TIMEZONE)")
+    add_server(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask; 0 if a profile was written, 2 for usage or without consent, 4 if it was stopped."""
-    return run_command(lambda: asyncio.run(_run(args)))
+    return asyncio.run(_run(args))
 
 
 async def _run(args: argparse.Namespace) -> int:

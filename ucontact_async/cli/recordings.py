@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .bulk import DONE, INCOMPLETE, STOPPED, USAGE, client_of, say, signals
+from .command import DONE, INCOMPLETE, STOPPED, add_server, client_of, say, signals
 
 if TYPE_CHECKING:
     from ..recordings.report import DownloadReport
@@ -38,9 +38,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--no-convert", action="store_true", help="where only a gsm is there, do not have the server make an mp3 of it")
     add("--send-token", action="store_true", help="show the session's token to the hosts of recordings too")
     add("--max-concurrency", metavar="N", type=int, default=8, help="downloads at once (%(default)s)")
-    add("--url", help="the server (UCONTACT_URL)")
-    add("--user", help="the API user (UCONTACT_USER); the password is read from the environment only")
-    add("--timezone", metavar="NAME", help="the server's time zone (UCONTACT_TIMEZONE)")
+    add_server(parser)
     add("--records", metavar="URL", help="the host of recordings, if it is another (UCONTACT_RECORDS_URL)")
     add("--backup-records", metavar="URL", help="and its backup (UCONTACT_BACKUP_RECORDS_URL)")
     parser.set_defaults(run=run)
@@ -48,19 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Download what is found; 0 if all of it is there, 1 if not, 2 for usage, 4 if it was stopped early."""
-    from ..errors import InvalidRequest, SettingsError, UContactError, Unauthorized
-
-    try:
-        return asyncio.run(_run(args))
-    except (SettingsError, InvalidRequest, OSError) as error:
-        say(f"ucontact-async: {error}")
-        return USAGE
-    except Unauthorized as error:
-        say(f"ucontact-async: {error}; check UCONTACT_USER and UCONTACT_PASSWORD, or UCONTACT_TOKEN")
-        return USAGE
-    except UContactError as error:
-        say(f"ucontact-async: {error}")
-        return STOPPED
+    return asyncio.run(_run(args))
 
 
 async def _run(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .bulk import DONE, STOPPED, USAGE, client_of, say
+from .command import DONE, add_server, client_of
 
 if TYPE_CHECKING:
     from ..api.campaigns import CampaignStatus, OtherStatus
@@ -34,30 +34,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser("status", help="show what every campaign is doing now")
     parser.add_argument("--watch", action="store_true", help="show it again and again, until Ctrl-C")
     parser.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="how often (%(default)s)")
-    parser.add_argument("--url", help="the server (UCONTACT_URL)")
-    parser.add_argument("--user", help="the API user (UCONTACT_USER); the password is read from the environment only")
+    add_server(parser, timezone=False)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; 2 for settings or a refused login, 4 if the server cannot be read."""
-    from ..errors import InvalidRequest, SettingsError, UContactError, Unauthorized
-
-    try:
+    with contextlib.suppress(KeyboardInterrupt) if args.watch else contextlib.nullcontext():
         asyncio.run(_run(args))
-    except (SettingsError, InvalidRequest, Unauthorized) as error:
-        return _fail(error, USAGE)
-    except UContactError as error:
-        return _fail(error, STOPPED)
-    except KeyboardInterrupt:
-        if not args.watch:
-            raise
     return DONE
-
-
-def _fail(error: Exception, code: int) -> int:
-    say(f"ucontact-async: {error}")
-    return code
 
 
 async def _run(args: argparse.Namespace) -> None:

@@ -11,7 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .bulk import UNKNOWN, USAGE, add_pace, client_of, exit_code, follow, pace_of, print_report, run_command, say
+from .bulk import add_pace, exit_code, follow, pace_of, print_report
+from .command import UNKNOWN, client_of, journal_named, say
 
 if TYPE_CHECKING:
     from ..batch.journal_rows import JournalRows
@@ -42,19 +43,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Take the journal's calls back; the exit codes are those of a run of a file."""
-    return run_command(lambda: asyncio.run(_run(args)))
+    return asyncio.run(_run(args))
 
 
 async def _run(args: argparse.Namespace) -> int:
     from ..batch.journal_rows import open_journal
-    from ..errors import JournalError
 
     _check(args)
-    try:
+    with journal_named():
         rows = open_journal(args.undone)
-    except JournalError as error:
-        say(f"ucontact-async: {error}")
-        return USAGE
     with rows:
         return await _undo(args, rows)
 

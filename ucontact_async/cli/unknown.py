@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .bulk import DONE, UNKNOWN, USAGE, run_command, say
+from .command import DONE, UNKNOWN, journal_named, say
 
 if TYPE_CHECKING:
     from ..batch.journal_rows import JournalRow
@@ -56,27 +56,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Settle what is answered and list the rest; 0 if nothing is unknown any more, 3 if something is, 2 for usage."""
-    return run_command(lambda: _run(args))
-
-
-def _run(args: argparse.Namespace) -> int:
     from ..batch.journal_rows import open_journal
-    from ..errors import JournalError
 
     answers = _answers(args)
-    try:
-        with open_journal(args.journal) as journal:
-            if answers:
-                journal.resolve_all(answers)
-                say(f"{len(answers)} rows settled; the next run of the same input goes by it")
-            rows = journal.unknown()
-            count = _write(args.csv, rows, show=args.show) if args.csv else _print(rows, show=args.show)
-    except JournalError as error:
-        say(f"ucontact-async: {error}")
-        return USAGE
-    except OSError as error:
-        say(f"ucontact-async: {args.csv} cannot be written: {error.strerror}")
-        return USAGE
+    with journal_named(), open_journal(args.journal) as journal:
+        if answers:
+            journal.resolve_all(answers)
+            say(f"{len(answers)} rows settled; the next run of the same input goes by it")
+        rows = journal.unknown()
+        count = _write(args.csv, rows, show=args.show) if args.csv else _print(rows, show=args.show)
     return UNKNOWN if count else DONE
 
 

@@ -12,8 +12,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import SettingsError, Unauthorized
-from .bulk import DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, client_of, mapping_of, say, signals
+from ..errors import JournalMismatch, SettingsError, Unauthorized
+from .bulk import mapping_of
+from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals
 
 if TYPE_CHECKING:
     from ..api.lists import ListFile
@@ -56,27 +57,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--no-journal", action="store_true", help="keep no journal: a second run uploads everything again")
     add("--report", metavar="PATH", type=Path, help="with --skip-bad: the rows left out, as CSV (FILE.rejects.csv)")
     add("--retry-refused", action="store_true", help="send again what the server refused before")
-    add("--url", help="the server (UCONTACT_URL)")
-    add("--user", help="the API user (UCONTACT_USER); the password is read from the environment only")
+    add_server(parser, timezone=False)
     parser.set_defaults(run=run, timezone=None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Check every row, then upload; nothing is sent while a row is bad, unless ``--skip-bad`` leaves it out."""
-    from ..errors import InvalidRequest, JournalBusy, JournalMismatch, UContactError
-
-    try:
-        return asyncio.run(_run(args))
-    except JournalMismatch as error:
-        say(f"ucontact-async: {error}")
-        say("upload has no --amended: only the same file and options resume; upload new rows in a file of their own")
-        return USAGE
-    except (SettingsError, InvalidRequest, JournalBusy) as error:
-        say(f"ucontact-async: {error}")
-        return USAGE
-    except UContactError as error:
-        say(f"ucontact-async: {error}")
-        return STOPPED
+    return asyncio.run(_run(args))
 
 
 async def _run(args: argparse.Namespace) -> int:
@@ -100,7 +87,13 @@ async def _run(args: argparse.Namespace) -> int:
             return INCOMPLETE
         if args.dry_run:
             return upload.show()
-        return await upload.send()
+        try:
+            return await upload.send()
+        except JournalMismatch:
+            say(
+                "upload has no --amended: only the same file and options resume; upload new rows in a file of their own"
+            )
+            raise
 
 
 class _Upload:
@@ -245,7 +238,7 @@ class _Upload:
         if count["unknown"]:
             print("unknown: look in the portal whether the list is there; it is never sent again")
         if hopeless and not count["accepted"]:
-            say("ucontact-async: check UCONTACT_USER and UCONTACT_PASSWORD, or UCONTACT_TOKEN")
+            say(f"ucontact-async: {CHECK_LOGIN}")
             return USAGE
         if count["not sent"]:
             if not self._args.no_journal:

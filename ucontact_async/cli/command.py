@@ -1,0 +1,108 @@
+"""What every command is made of: the arguments that name a server, its client, exit codes, signals, a word to say."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..client import UContact
+
+__all__ = [
+    "CHECK_LOGIN",
+    "DONE",
+    "INCOMPLETE",
+    "STOPPED",
+    "UNKNOWN",
+    "USAGE",
+    "add_server",
+    "client_of",
+    "fail",
+    "journal_named",
+    "say",
+    "signals",
+]
+
+DONE, INCOMPLETE, USAGE, UNKNOWN, STOPPED = 0, 1, 2, 3, 4
+CHECK_LOGIN = "check UCONTACT_USER and UCONTACT_PASSWORD, or UCONTACT_TOKEN"
+
+
+def add_server(parser: argparse.ArgumentParser, *, timezone: bool = True, profile: bool = False) -> None:
+    """Add the arguments that name the server; the rest of its settings come from the environment only."""
+    add = parser.add_argument
+    add("--url", help="the server (UCONTACT_URL)")
+    add("--user", help="the API user (UCONTACT_USER); the password is read from the environment only")
+    if timezone:
+        add("--timezone", metavar="NAME", help="the server's time zone (UCONTACT_TIMEZONE)")
+    if profile:
+        add("--profile", metavar="FILE", help="what `probe` found out about the server (UCONTACT_PROFILE)")
+
+
+def client_of(args: argparse.Namespace) -> UContact:
+    """Return a client of the server that options and environment name."""
+    from ..client import UContact
+    from ..errors import SettingsError
+    from ..settings import read_environment
+
+    found: dict[str, Any] = read_environment()
+    given = ("url", "user", "timezone", "records", "backup_records", "profile")
+    found |= {name: value for name in given if (value := getattr(args, name, None)) is not None}
+    if getattr(args, "dry_run", False):
+        # Nothing is sent, so neither a server nor a password is needed to see what would be.
+        found.setdefault("url", "https://dry-run.invalid")
+        found.setdefault("token", "dry-run")
+    if "url" not in found:
+        raise SettingsError("the server is not known: set UCONTACT_URL or give --url")
+    return UContact(found.pop("url"), **found)
+
+
+def fail(error: Exception) -> int:
+    """Tell what ended a command in a sentence, and return its exit code; what is no error of ours goes on."""
+    from ..errors import InvalidRequest, JournalBusy, JournalMismatch, SettingsError, UContactError, Unauthorized
+
+    if isinstance(error, OSError) and error.filename is not None:  # a file that the person named
+        say(f"ucontact-async: {error.filename} cannot be used: {error.strerror}")
+        return USAGE
+    if not isinstance(error, UContactError):
+        raise error
+    hint = f"; {CHECK_LOGIN}" if isinstance(error, Unauthorized) else ""
+    say(f"ucontact-async: {error}{hint}")
+    usage = isinstance(error, SettingsError | InvalidRequest | JournalBusy | JournalMismatch | Unauthorized)
+    return USAGE if usage else STOPPED
+
+
+@contextlib.contextmanager
+def journal_named() -> Iterator[None]:
+    """Make a journal that a person named, and that cannot be used, an error of usage."""
+    from ..errors import JournalError, SettingsError
+
+    try:
+        yield
+    except JournalError as error:
+        raise SettingsError(str(error)) from None
+
+
+@contextlib.contextmanager
+def signals(stop: Callable[[], object]) -> Iterator[None]:
+    """Have SIGINT and SIGTERM call ``stop`` instead of what they do otherwise."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    with contextlib.suppress(NotImplementedError):  # Windows
+        for number in numbers:
+            loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(NotImplementedError):
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal, not the program that reads our output."""
+    print(text, file=sys.stderr)
