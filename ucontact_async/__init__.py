@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .batch.outcome import Outcome, Status
     from .batch.report import Report
     from .batch.settle import ReplaceSchedule
+    from .blocking import Blocking, run
     from .caller import Abandoned
     from .client import UContact
     from .contract import openapi_document, postman_collection
@@ -68,6 +69,7 @@ _HOMES = {
     "AgentCallWithData": "api.calls",
     "AverageTime": "api.campaigns",
     "BlockNumber": "api.calls",
+    "Blocking": "blocking",
     "BulkError": "errors",
     "CallWorkflow": "api.calls",
     "CampaignStatus": "api.campaigns",
@@ -136,6 +138,7 @@ _HOMES = {
     "open_journal": "batch.journal_rows",
     "openapi_document": "contract",
     "postman_collection": "contract",
+    "run": "blocking",
 }
 
 __all__ = [
@@ -144,6 +147,7 @@ __all__ = [
     "AgentCallWithData",
     "AverageTime",
     "BlockNumber",
+    "Blocking",
     "BulkError",
     "CallWorkflow",
     "CampaignStatus",
@@ -213,6 +217,7 @@ __all__ = [
     "open_journal",
     "openapi_document",
     "postman_collection",
+    "run",
 ]
 
 
