@@ -21,7 +21,7 @@ FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
     "caller",
     "batch recordings",
     "client",  # over batch too: it mounts bulk and stream
-    "fleet probe blocking",
+    "fleet probe blocking services",
     "__init__",
     "cli",
     "__main__",

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .limiter import Limiter, LimiterStats
     from .list_file import ListRow, TypedNumber
     from .recordings.report import Downloaded, DownloadReport
+    from .services import BackgroundRun, Progress, Service
     from .settings import ServerProfile, Settings
     from .token_store import FileTokenStore
     from .wire import Reply
@@ -68,6 +69,7 @@ _HOMES = {
     "AgentCall": "api.calls",
     "AgentCallWithData": "api.calls",
     "AverageTime": "api.campaigns",
+    "BackgroundRun": "services",
     "BlockNumber": "api.calls",
     "Blocking": "blocking",
     "BulkError": "errors",
@@ -102,6 +104,7 @@ _HOMES = {
     "OtherStatus": "api.campaigns",
     "Outcome": "batch.outcome",
     "OutcomeUnknown": "errors",
+    "Progress": "services",
     "QueueSummary": "api.campaigns",
     "Recording": "api.recordings",
     "Refused": "errors",
@@ -118,6 +121,7 @@ _HOMES = {
     "ScheduledCall": "api.dialers",
     "ServerFault": "errors",
     "ServerProfile": "settings",
+    "Service": "services",
     "SessionStolen": "errors",
     "Settings": "settings",
     "SettingsError": "errors",
@@ -146,6 +150,7 @@ __all__ = [
     "AgentCall",
     "AgentCallWithData",
     "AverageTime",
+    "BackgroundRun",
     "BlockNumber",
     "Blocking",
     "BulkError",
@@ -180,6 +185,7 @@ __all__ = [
     "OtherStatus",
     "Outcome",
     "OutcomeUnknown",
+    "Progress",
     "QueueSummary",
     "Recording",
     "Refused",
@@ -196,6 +202,7 @@ __all__ = [
     "ScheduledCall",
     "ServerFault",
     "ServerProfile",
+    "Service",
     "SessionStolen",
     "Settings",
     "SettingsError",
