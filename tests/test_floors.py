@@ -51,6 +51,7 @@ CONFINED = {  # a module or call, and the only modules that may use it
     "backoff": "retry",
     "concurrent": "batch.journal*",
     "importlib.import_module": "__init__ cli cli.*",
+    "matplotlib": "cli.report_page",
     "msgspec": "*",
     "os.environ": "settings",
     "os.getenv": "settings",
@@ -60,6 +61,7 @@ CONFINED = {  # a module or call, and the only modules that may use it
     "psycopg_pool": "fleet fleet.*",
     "pytest": "testing",
     "random.*": "",  # but random.Random: randomness is a constructor argument
+    "rich": "cli.live",
     "sqlite3": "batch.journal*",
     "threading": "batch.journal*",
     "time.time": "",

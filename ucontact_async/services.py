@@ -19,7 +19,7 @@ from .batch.report import Report
 from .batch.runner import Bulk
 from .client import UContact
 from .errors import SettingsError
-from .limiter import GateState, Limiter
+from .limiter import GateState
 
 __all__ = ["BackgroundRun", "Progress", "Service"]
 
@@ -56,10 +56,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 class BackgroundRun:
     """A bulk run that nobody waits for; :meth:`Service.start` makes it."""
 
-    def __init__(self, name: str, bulk: Bulk, limiter: Limiter) -> None:
+    def __init__(self, name: str, bulk: Bulk) -> None:
         self.name = name
         self._bulk = bulk
-        self._limiter = limiter
         self._opened = asyncio.Event()
         self._reason = ""
         self._clock = asyncio.get_running_loop().time
@@ -99,7 +98,7 @@ class BackgroundRun:
 
     def look(self) -> Progress:
         """Return how far the run is."""
-        report, stats = self.report, self._limiter.stats
+        report, stats = self.report, self._bulk.stats
         error = self._task.exception() if self.done and not self._task.cancelled() else None
         return Progress(
             name=self.name,
@@ -199,7 +198,7 @@ class Service:
         if name in self._runs and not self._runs[name].done:
             raise SettingsError(f"a run {name!r} goes on already")
         self._runs.pop(name, None)
-        run = self._runs[name] = BackgroundRun(name, bulk, self.client.limiter)
+        run = self._runs[name] = BackgroundRun(name, bulk)
         try:
             await run.opened()
         except BaseException:

@@ -16,7 +16,7 @@ import anyio
 
 from ..endpoint import Caller, Flight, Safety
 from ..errors import JournalError, NotSent, ReplyLost, UContactError, Unauthorized
-from ..limiter import Limiter
+from ..limiter import Limiter, LimiterStats
 from ..pace import Pace
 from ..settings import ServerProfile
 from .fuse import Fuse
@@ -177,6 +177,11 @@ class Bulk:
         if self._error is not None:
             error, self._error = self._error, None
             raise error
+
+    @property
+    def stats(self) -> LimiterStats:
+        """A look at the limiter, which is the whole client's."""
+        return self._limiter.stats
 
     @property
     def in_flight(self) -> int:

@@ -13,21 +13,25 @@ from typing import TYPE_CHECKING, Any
 from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals
 
 if TYPE_CHECKING:
+    from ..batch.history import History
     from ..batch.outcome import Outcome
     from ..batch.report import Rejects, Report
     from ..batch.runner import Bulk
     from ..batch.sources import OneRow
     from ..client import UContact
+    from .progress import View
 
 __all__ = [
     "add_pace",
     "add_parsers",
     "exit_code",
     "follow",
+    "history_of",
     "mapping_of",
     "pace_of",
     "print_report",
     "run",
+    "write_page",
 ]
 
 # Unknown rows named at the end; all of them are in the rejects file.
@@ -87,6 +91,7 @@ def add_pace(parser: argparse.ArgumentParser) -> None:
     """Add what every run of many requests takes: its report, its pace, when it stops, and the server."""
     add = parser.add_argument
     add("--report", metavar="PATH", type=Path, help="the rows that did not succeed, as CSV (FILE.rejects.csv)")
+    add("--html", metavar="PATH", type=Path, help="a page about the run: counts, charts over time, what to look at")
     add("--max-concurrency", metavar="N", default="auto", help="calls on the wire at most (auto)")
     add("--max-per-second", metavar="X", type=float, help="calls started in a second at most")
     add("--max-failures", metavar="N", help="stop after more failures than N, or than N%%")
@@ -114,6 +119,7 @@ async def _run(args: argparse.Namespace) -> int:
     options = _options(args, operation.name)
     source = number or CsvSource(args.file)
     planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping_of(args.map))
+    history = history_of(args)
     say(source.describe())
     if planned.ignored:
         say(f"columns not used: {', '.join(planned.ignored)}")
@@ -122,8 +128,11 @@ async def _run(args: argparse.Namespace) -> int:
         rejects = Rejects(_report_path(args, number), source.columns)
         stream = uc.run(source, options(source.digest), planner=planned)
         total = 1 if number else lines_of(str(args.file))
-        report = await follow(stream, total, rejects, _show_request(uc) if args.dry_run else None)
+        report = await follow(stream, total, rejects, _show_request(uc) if args.dry_run else None, history)
     print_report(report, rejects, repeated=operation.repeatable)
+    write_page(
+        args, report, history, {"operation": operation.name, "input": source.describe(), "server": uc.settings.url}
+    )
     for outcome in report.problems if number else ():
         say(f"ucontact-async: {outcome.detail}")
     if report.succeeded == 0 and any(isinstance(outcome.error, Unauthorized) for outcome in report.problems):
@@ -200,6 +209,27 @@ def pace_of(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def history_of(args: argparse.Namespace) -> History | None:
+    """Return what takes down how the run goes, where ``--html`` asks for a page that can be written."""
+    if args.html is None:
+        return None
+    from ..batch.history import History
+    from .report_page import check_page
+
+    check_page(args.html)
+    return History()
+
+
+def write_page(args: argparse.Namespace, report: Report, history: History | None, facts: dict[str, str]) -> None:
+    """Write the page that :func:`history_of` was asked for."""
+    if history is None:
+        return
+    from .report_page import write_page as write
+
+    write(args.html, report, history, facts)
+    print(f"page: {args.html}")
+
+
 def mapping_of(pairs: list[str]) -> dict[str, str]:
     """Return what ``--map`` says: the file's column names by ours."""
     from ..errors import SettingsError
@@ -219,14 +249,20 @@ def _report_path(args: argparse.Namespace, number: OneRow | None) -> Path | None
     return Path(args.report or args.file.with_name(args.file.name + ".rejects.csv"))
 
 
-async def follow(stream: Bulk, total: int, rejects: Rejects, show: Callable[[Outcome], None] | None = None) -> Report:
+async def follow(
+    stream: Bulk,
+    total: int,
+    rejects: Rejects,
+    show: Callable[[Outcome], None] | None = None,
+    history: History | None = None,
+) -> Report:
     """Run ``stream`` to its end; SIGINT and SIGTERM stop it cleanly, a second one at once.
 
-    ``total`` is the last line of the input, ``show`` sees every outcome.
+    ``total`` is the last line of the input, ``show`` sees every outcome, ``history`` takes them and is sampled.
     """
-    from .progress import ProgressLine
+    from .progress import view_of
 
-    progress = ProgressLine(total)
+    view = view_of(total, lambda: stream.stats)
 
     def stop() -> None:
         if not stream.stop("interrupted"):
@@ -234,18 +270,36 @@ async def follow(stream: Bulk, total: int, rejects: Rejects, show: Callable[[Out
 
     # Closed in here: a run that is refused must leave the files of the one that lives alone.
     async with stream:
+        ticking = asyncio.create_task(_tick(stream, view, history))
         try:
             with signals(stop):
                 async for outcome in stream:
                     if stream.report.wants(outcome):
                         rejects.add(outcome)
-                    progress.update(outcome, stream.report)
+                    view.update(outcome, stream.report)
+                    if history is not None:
+                        history.note(outcome, stream.stats.in_flight)
                     if show is not None:
                         show(outcome)
         finally:
-            progress.close()
+            ticking.cancel()
+            view.close()
             rejects.close()
+    if history is not None:
+        history.sample(stream.report.seconds, stream.report, stream.stats)
     return stream.report
+
+
+async def _tick(stream: Bulk, view: View, history: History | None) -> None:
+    from .progress import EVERY
+
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while True:
+        await asyncio.sleep(EVERY)
+        view.tick()
+        if history is not None:
+            history.sample(loop.time() - began, stream.report, stream.stats)
 
 
 def _show_request(uc: UContact) -> Any:

@@ -1,17 +1,49 @@
-"""One line on stderr that tells how a run is doing; silent when nobody watches."""
+"""What a terminal shows of a run while it goes on: a line on stderr, or with rich a live view; else nothing."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Protocol, TextIO
 
 from ..batch.outcome import Outcome
 from ..batch.report import Report
+from ..limiter import LimiterStats
 
-__all__ = ["ProgressLine", "lines_of"]
+__all__ = ["EVERY", "ProgressLine", "View", "lines_of", "view_of"]
 
-_EVERY = 0.2
+# Seconds between two drawings.
+EVERY = 0.2
+
+
+class View(Protocol):
+    """What shows a run to somebody."""
+
+    def update(self, outcome: Outcome, report: Report) -> None:
+        """Note an outcome."""
+
+    def tick(self) -> None:
+        """Some time has passed: draw anew."""
+
+    def close(self) -> None:
+        """Wipe what was drawn."""
+
+
+def view_of(total: int, stats: Callable[[], LimiterStats], stream: TextIO | None = None) -> View:
+    """Return the view that suits: live where a capable terminal and rich are there, else the line.
+
+    ``total`` is the number of lines of the input, ``stats`` looks at the limiter.
+    """
+    stream = stream or sys.stderr
+    if stream.isatty() and find_spec("rich") is not None:
+        from .live import LiveView
+
+        view = LiveView(total, stats, stream)
+        if view.capable:
+            return view
+    return ProgressLine(total, stream)
 
 
 class ProgressLine:
@@ -23,20 +55,20 @@ class ProgressLine:
         self._shown = self._stream.isatty()
         self._total = max(total, 1)
         self._started = time.monotonic()
-        self._next = self._started
         self._line = 0
+        self._report = Report()
 
     def update(self, outcome: Outcome, report: Report) -> None:
         """Note an outcome."""
-        if not self._shown:
-            return
         if outcome.row is not None:
             self._line = max(self._line, outcome.row.number)
-        now = time.monotonic()
-        if now < self._next:
+        self._report = report
+
+    def tick(self) -> None:
+        """Write the line anew."""
+        if not self._shown:
             return
-        self._next = now + _EVERY
-        seconds = now - self._started
+        report, seconds = self._report, time.monotonic() - self._started
         share = min(self._line / self._total, 1.0)
         left = f"{seconds / share - seconds:.0f} s left" if share > 0 else "..."
         self._write(

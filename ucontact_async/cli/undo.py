@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .bulk import add_pace, exit_code, follow, pace_of, print_report
+from .bulk import add_pace, exit_code, follow, history_of, pace_of, print_report, write_page
 from .command import UNKNOWN, client_of, journal_named, say
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ async def _undo(args: argparse.Namespace, rows: JournalRows) -> int:
 
     if args.url is None and "url" not in read_environment():
         args.url = rows.server
+    history = history_of(args)
     options = BulkOptions(
         **pace_of(args),
         journal=args.journal or Path(f"{args.undone}.undo"),
@@ -94,10 +95,11 @@ async def _undo(args: argparse.Namespace, rows: JournalRows) -> int:
         rejects = Rejects(Path(args.report or f"{args.undone}.undo.rejects.csv"), undo.columns)
         try:
             stream = uc.run(undo, options, planner=undo)
-            report = await follow(stream, sum(rows.counts().values()) + 1, rejects, undo.note)
+            report = await follow(stream, sum(rows.counts().values()) + 1, rejects, undo.note, history)
         finally:
             undo.flush()
     print_report(report, rejects, repeated=True)
+    write_page(args, report, history, {"undone": str(args.undone), "server": rows.server})
     _print_undo(undo, args)
     if report.stopped and not args.dry_run:
         say(f"to resume, run the same command again: {shlex.join(sys.argv)}")
