@@ -324,6 +324,9 @@ class CommandLane:
             connection = await self._session.lease(leasing)
         self.loop, self._thread = loop, get_ident()
         left = end - loop.time()
+        if connection.transport is None or connection.transport.is_closing():
+            connection.close()
+            raise aiohttp.ServerDisconnectedError  # in the turn that made it: nothing has left
         try:
             link = Link(connection, self, self._heads, answers=int(leasing.reused))
         except _Unfit:
