@@ -295,6 +295,37 @@ async def test_the_next_run_waits_for_it_too(emulator, journal, repeated):
     assert scheduled(emulator) == {"090000001": 1}
 
 
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [(rule("close_after_apply", REMOVE), "unknown"), (rule("body", REMOVE, body="0"), "failed")],
+)
+async def test_a_removal_that_was_overtaken_is_not_sent_again(emulator, journal, fault, status):
+    """A removal that was not done in its turn would take off what was inserted for its number since."""
+    emulator.set_faults({"rules": [{**fault, "match": {"destination": "090000001"}}]})
+    rows = [removal(1), call(1), removal(2)]
+    async with client_of(emulator) as uc:
+        first = await uc.bulk(rows, journal=journal, on_unknown=QUICK)
+        assert (getattr(first, status), first.succeeded) == (1, 2)
+        emulator.set_faults(None)
+        removed = len(emulator.ledger.of(REMOVE))
+        report = await uc.bulk(rows, journal=journal, on_unknown=QUICK, retry_refused=True)
+    assert getattr(report, status) == 1
+    assert "a later call of its number" in report.problems[0].detail
+    assert len(emulator.ledger.of(REMOVE)) == removed
+    assert scheduled(emulator) == {"090000001": 1}
+
+
+async def test_what_may_have_happened_is_not_called_failed_later(emulator, journal):
+    """A removal that an earlier run lost stays unknown when the next one is refused it."""
+    emulator.set_faults({"rules": [rule("close_after_apply", REMOVE, count=3)]})
+    async with client_of(emulator) as uc:
+        await uc.bulk([removal(1)], journal=journal)
+        emulator.set_faults({"rules": [rule("status", REMOVE, status=404)]})
+        report = await uc.bulk([removal(1)], journal=journal)
+    assert (report.unknown, report.failed) == (1, 0)
+    assert rows_of(journal) == [("unknown", "ReplyLost")]
+
+
 async def test_a_journal_whose_removals_cannot_be_read(emulator, journal):
     """Nothing is sent by it, and it is let go of."""
     emulator.set_faults({"rules": [rule("close_after_apply", REMOVE)]})

@@ -17,16 +17,18 @@ import msgspec
 
 from ..endpoint import Caller, Prepared, Request
 from ..errors import InvalidRequest, OutcomeUnknown, ReplyLost
-from .journal import Entry, Journal, Recalled
+from .journal import DOUBTED, Entry, Journal, Recalled
 from .operations import identity_of
 from .options import BulkOptions
 from .outcome import REFUSED, RESENT, Outcome, Status
 from .sources import Row
 
-__all__ = ["Intake", "Job", "LeftOut", "Planner"]
+__all__ = ["REMOVALS", "Intake", "Job", "LeftOut", "Planner"]
 
 # How many rows one question to the journal covers; also how far the input is read ahead.
 BLOCK = 256
+# What takes calls off spool or schedule.
+REMOVALS = ("Dialers/RemoveContact", "Dialers/RemoveScheduleDialerCall")
 
 
 class LeftOut(Exception):
@@ -60,6 +62,8 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     entry: Entry
     id: int = 0
     key: str = ""
+    doubted: bool = False
+    """Whether an earlier run sent it, and never learnt what became of it."""
 
 
 class Intake:
@@ -96,6 +100,7 @@ class Intake:
         self._index = 0
         self._ended = False
         self._stopped = False
+        self._overtaken: frozenset[int] | None = None
 
     def take(self) -> Job | None:
         """Return a job that is at hand, or ``None``: then :meth:`next` may have one."""
@@ -154,8 +159,15 @@ class Intake:
             self._emit(outcomes)
         recalled = await self._journal.recall([job.entry for job in jobs])
         for job, known in zip(jobs, recalled, strict=True):
-            known_job = Job(job.index, job.row, job.request, job.prepared, job.entry, known.id, known.key)
-            self._decide(known_job, known)
+            doubted = known.status == "unknown" or known.reason == DOUBTED
+            known_job = Job(job.index, job.row, job.request, job.prepared, job.entry, known.id, known.key, doubted)
+            if self._overtaken is None and known.status in ("unknown", "failed") and job.prepared.path in REMOVALS:
+                self._overtaken = await self._journal.overtaken(REMOVALS)
+            if self._overtaken is not None and known.id in self._overtaken:
+                why = "a later call of its number was made since: sent now, it would take that one off"
+                self._known(known_job, Status(known.status), known.reason or ReplyLost.__name__, why)
+            else:
+                self._decide(known_job, known)
 
     def _plan(self, item: Any, index: int) -> Job | Outcome:
         row = item if isinstance(item, Row) else None

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from ..errors import JournalError
 from .journal_file import DOUBTED, Change, Entry, Header, JournalFile, Recalled
+from .journal_removals import doubted, overtaken
 
 __all__ = ["DOUBTED", "Entry", "Header", "Journal", "Recalled"]
 
@@ -73,7 +74,11 @@ class Journal:
 
     async def doubted(self, endpoints: Sequence[str], since: int) -> list[tuple[str, str, int]]:
         """Return endpoint, request and moment of what was sent since then to ``endpoints`` and may still arrive."""
-        return await self._loop.run_in_executor(self._executor, self._file.doubted, endpoints, since)
+        return await self._loop.run_in_executor(self._executor, doubted, self._file, endpoints, since)
+
+    async def overtaken(self, endpoints: Sequence[str]) -> frozenset[int]:
+        """Return the rows to ``endpoints`` that are not done while a later call of their number is, or may be."""
+        return await self._loop.run_in_executor(self._executor, overtaken, self._file, endpoints)
 
     async def sent(self, row: int, step: str = "") -> None:
         """Mark ``row`` as sent, in a ``step`` of its settling; returns when that would survive a power cut."""

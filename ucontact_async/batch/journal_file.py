@@ -13,7 +13,7 @@ import re
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -286,15 +286,10 @@ class JournalFile:
                 break
         return own, twins[-1][2] + 1 if twins else 1, duplicate_of
 
-    def doubted(self, endpoints: Sequence[str], since: int) -> list[tuple[str, str, int]]:
-        """Return endpoint, request and moment of what was sent since then to ``endpoints`` and may still arrive."""
+    def ask(self, question: str, values: Sequence[Any]) -> Iterator[Any]:
+        """Yield what the database answers."""
         try:
-            found = self.db.execute(
-                "SELECT endpoint, request, at FROM rows JOIN requests USING (id) WHERE at >= ? "
-                "AND (status = 'unknown' OR reason = ?)",
-                (since, DOUBTED),
-            )
-            return [row for row in found if row[0] in endpoints]
+            yield from self.db.execute(question, values)
         except sqlite3.Error as error:
             raise self._break(error) from None
 

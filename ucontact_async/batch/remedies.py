@@ -74,7 +74,9 @@ _REMEDIES = {
     ),
 }
 _REMOVAL = Remedy(
-    "nothing: a removal may be repeated, and the same command does so", _none("what was removed is not kept")
+    "nothing: a removal may be repeated, and the same command does so; unless a later call of its number was made: is "
+    "an earlier one still there?",
+    _none("what was removed is not kept"),
 )
 _LIST = Remedy(
     "the dialer's lists: is one with this file's name there?",

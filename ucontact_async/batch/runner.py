@@ -41,6 +41,9 @@ class _RowFlight(Flight):
         self._journal = journal
         self._later = later
         self._job = job
+        lost = ReplyLost("an earlier run sent it and never learnt the outcome", phase="sent") if job.doubted else None
+        self.lost: UContactError | None = lost
+        self.before = lost
 
     async def arm(self) -> None:
         if not self.armed:
@@ -50,7 +53,7 @@ class _RowFlight(Flight):
     def withdraw(self) -> None:
         if self.armed:
             self.armed = False
-            self._journal.planned(self._job.id, self._later.mark(self._job, doubted=self.lost is not None))
+            self._journal.planned(self._job.id, self._later.mark(self._job, doubted=self.lost is not self.before))
 
 
 class Bulk:
@@ -356,8 +359,8 @@ class Bulk:
                 await self._caller.login()
                 self._logged_in = True
 
-    def _settle(self, job: Job, outcome: Outcome, flight: Flight) -> None:
-        reason = self._later.reason(job, outcome, doubted=flight.lost is not None)
+    def _settle(self, job: Job, outcome: Outcome, flight: _RowFlight) -> None:
+        reason = self._later.reason(job, outcome, doubted=flight.lost is not flight.before)
         settled = self._later.take(job, outcome) if outcome.status is Status.UNKNOWN else outcome
         self._journal.settled(job.id, outcome.status, reason, outcome.attempts, settled)
         self._judge(outcome)

@@ -17,13 +17,12 @@ from ..endpoint import Request
 from ..errors import JournalError
 from ..text import Rules
 from .agenda import ROOM, Agenda
-from .intake import Job
+from .intake import REMOVALS, Job
 from .journal import Journal
 
 __all__ = ["Turns", "is_removal"]
 
 _RULES = Rules()
-_REMOVALS = {"Dialers/RemoveContact", "Dialers/RemoveScheduleDialerCall"}
 _REMOVING = (RemoveContact, RemoveSchedule)
 Destination = tuple[str, str]
 
@@ -71,7 +70,7 @@ class Turns:
 
     async def recall(self, journal: Journal, seconds: float) -> None:
         """Learn from ``journal`` which removals of earlier runs may still arrive; ``seconds`` is the present, Unix."""
-        for path, document, at in await journal.doubted(tuple(_REMOVALS), int(seconds - self._quarantine) - 1):
+        for path, document, at in await journal.doubted(REMOVALS, int(seconds - self._quarantine) - 1):
             try:
                 removal = ENDPOINTS[path].codec.read(document, _RULES)
             except ValueError:
