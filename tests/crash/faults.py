@@ -254,6 +254,8 @@ class Faults:
         elif kind == "early_hints":
             server.reply_raw(arrived, b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer_bytes(server.apply(arrived)))
         elif kind == "slow":
+            if len(self.all) > 1:  # what else takes its time may use up what is left
+                server.doubt(arrived.row)
             server.world.after(
                 self.chance_of(fault, 0.2, 5.0, 29.0), lambda: server.reply(arrived, server.apply(arrived))
             )
@@ -268,7 +270,7 @@ class Faults:
         if doubt:
             server.doubt(arrived.row)
         elif kind in FINAL:
-            server.refused.add(arrived.row)
+            server.refuse(arrived)
         data = data.replace(b"{path}", b"/Integra/resources/" + arrived.endpoint.encode())
         if kind == "redirect_to_login":
             server.state.sessions.end_all()

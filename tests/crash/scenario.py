@@ -14,81 +14,29 @@ import traceback
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
-from random import Random
 
-import msgspec
 from anyio._backends._asyncio import _task_states
 
-from ucontact_async import NotSent, OutcomeUnknown, Refused, Respool, ScheduledCall, UContact
+from ucontact_async import NotSent, OutcomeUnknown, Refused, ScheduledCall, UContact
+from ucontact_async.batch.runner import Bulk
 from ucontact_async.errors import JournalError
 
 from .faults import Faults
 from .loop import Loop
 from .machine import MACHINE, Disk, images
+from .rows import FINAL, REFUSED, SETTLE, Books, is_removal, name_of, policy_of, rows_of, said_of, wall_clock
 from .server import Server
 from .world import Crash, Stuck, World
 
 logging.disable(logging.CRITICAL)
+Bulk.__init__.__kwdefaults__["now"] = lambda: wall_clock(MACHINE.now)
 
 SIGNALS = ("stop", "stop_and_hang", "abort", "leave", "cancel", "stall")
-FINAL = ("succeeded", "unknown")
-REFUSED = ("Refused", "Rejected", "Forbidden", "NotFound")
 URL = "http://localhost:8080"
 PATIENCE = 3600.0
 """Seconds after which nothing that was read can still be applied."""
-
-
-class Policy(msgspec.Struct, frozen=True):
-    """How the rows are sent, and how the process ends."""
-
-    rows: int
-    concurrency: int
-    connection: str
-    lane: str
-    retry_refused: bool
-    interactive: bool
-    twins: bool
-    ordered: bool
-    crash: str
-    away: float
-    again: bool
-    pace: float
-
-
-def policy_of(kinds, seed):
-    """Draw the policy of a scenario."""
-    chance = Random(f"policy {kinds} {seed}")
-    draw = chance.choice
-    return Policy(
-        rows=draw((4, 4, 5, 6)),
-        concurrency=draw((1, 2, 2, 3, 8)),
-        connection=draw(("keep", "keep", "keep", "fresh")),
-        lane=draw(("auto", "auto", "session")),
-        retry_refused=draw((False, True)),
-        interactive=draw((False, False, True)),
-        twins=draw((False, False, True)),
-        ordered=draw((False, False, True)),
-        crash=draw(("kill", "kill", "power", "freeze")),
-        away=draw((0.0, 0.001, 0.5, 40.0, 400.0)),
-        again=draw((False, False, True)),
-        pace=draw((0.000_02, 0.000_02, 0.000_3, 0.001)),
-    )
-
-
-class Books(msgspec.Struct):
-    """What one process said of the rows."""
-
-    outcomes: list
-    report: object = None
-    error: BaseException | None = None
-    single: list = []
-
-    @property
-    def finished(self):
-        """Whether nothing is left to do that another run would do."""
-        if self.error is not None or self.report is None or self.report.stopped is not None:
-            return False
-        return all(outcome.reason in ("done before", *REFUSED) or outcome.status in FINAL for outcome in self.outcomes)
+SINGLE = ScheduledCall(campaign="Ventas->", destination="098000000", calldate=datetime(2031, 1, 1, 9, 0))
+"""What is sent beside the run, as by a web request."""
 
 
 class Scenario:
@@ -139,7 +87,7 @@ class Run:
         self.policy = policy = scenario.policy
         self.kinds = set(scenario.kinds)
         self.world = World(f"{scenario.kinds} {scenario.seed}", scenario.trace)
-        self.rows = _rows(policy)
+        self.rows = rows_of(policy)
         self.faults = Faults(scenario.kinds, self.world, len(self.rows))
         self.faults.server = self.server = Server(self.world, self.faults)
         full = self.faults.of("disk_full")
@@ -151,8 +99,10 @@ class Run:
         self._left_sent = 0
         self.path = self._new_path()
         self.books = []
-        self._delivered = {}
+        self._delivered = []
         self._late_login = 0
+        # What may be repeated, or settled, is certain in the end.
+        self._unsettled = {name_of(row) for row in self.rows if is_removal(row) or self._settles(row)}
 
     def _new_path(self):
         self._journals += 1
@@ -169,7 +119,9 @@ class Run:
                 self._process(1 + self.world.chance("again", self._crash_at).randrange(250))
             last = self._process(None)
             for _ in range(3):
-                if last.finished and not (self.policy.retry_refused and last.report.failed):
+                if last.finished(settles=self.policy.settles) and not (
+                    self.policy.retry_refused and last.report.failed
+                ):
                     break
                 self.faults.heal()
                 self.disk.mend()
@@ -198,7 +150,7 @@ class Run:
             loop.run_until_complete(loop.shutdown_asyncgens())
         except Crash:
             self.crashed = died = True
-            self._delivered.update({each.index: (each.request.destination, _said_of(each)) for each in books.outcomes})
+            self._delivered.append(Counter((name_of(each.request), said_of(each)) for each in books.outcomes))
             self._die(loop)
             return None
         except (JournalError, asyncio.CancelledError) as error:
@@ -276,9 +228,9 @@ class Run:
                 journal=self.path,
                 max_concurrency=policy.concurrency,
                 on_duplicate="allow" if policy.twins else "refuse",
+                on_unknown=SETTLE if policy.settles else "hold",
                 ordered=policy.ordered,
                 retry_refused=policy.retry_refused,
-                allow_past=True,
             )
             books.report = run.report
             try:
@@ -322,9 +274,8 @@ class Run:
     async def _single(self, uc, books):
         """Send a call beside the run, as a web request does."""
         await asyncio.sleep(0.004)
-        request = ScheduledCall(campaign="Ventas->", destination="098000000", calldate=datetime(2031, 1, 1, 9, 0))
         try:
-            await uc.send(request)
+            await uc.send(SINGLE)
             books.single.append("succeeded")
         except OutcomeUnknown:
             books.single.append("unknown")
@@ -359,9 +310,8 @@ class Run:
             if outcome.reason == "SessionStolen" and self.server.deaths < 2:
                 say("the session is said to be stolen; only one token died")
             nothing = outcome.status == "failed" or outcome.reason == "stopped"
-            destination = outcome.request.destination
-            if nothing and not self.policy.twins and self._processes == 1 and self.server.applied[destination]:
-                say(f"{destination} is said to be {outcome.status} ({outcome.reason}), and was applied")
+            if nothing and not self.policy.twins and self._processes == 1 and self._happened(outcome.request):
+                say(f"{name_of(outcome.request)} is said to be {outcome.status} ({outcome.reason}), and was applied")
 
     def _compare_end(self, last):
         """Compare what the last process says with everything that was ever applied."""
@@ -378,41 +328,87 @@ class Run:
         if last.report.stopped is not None or len(last.outcomes) != len(self.rows):
             say(f"it cannot be finished: {last.report.stopped}; {last.report.summary()}")
         said = self._what_is_said(last)
-        wanted = Counter(row.destination for row in self.rows)
-        for destination, counts in said.items():
-            self._compare_row(destination, counts, wanted[destination])
-        if server.insistent and not self.policy.retry_refused and not self.policy.twins:
-            say(f"sent again after a refusal, unasked: {server.insistent}")
+        for request in {name_of(row): row for row in self.rows}.values():
+            self._compare_row(request, said)
+        if self.policy.removes:
+            self._compare_order(said)
+        # A refusal that a crash kept us from writing down is not known; of what is settled it is asked for once more.
+        insistent = server.insistent - (self._unsettled if self.crashed else set())
+        if insistent and not self.policy.retry_refused and not self.policy.twins:
+            say(f"sent again after a refusal, unasked: {insistent}")
         self._compare_unknown(last, said)
         self._compare_single()
 
     def _what_is_said(self, last):
-        """Return how often each status is said of each number; what was said before a crash must be said after it."""
-        said = {}
-        for outcome in last.outcomes:
-            said.setdefault(outcome.request.destination, Counter())[_said_of(outcome)] += 1
+        """Return how often each status is said of each row; what was said before a crash must be said after it."""
+        said = last.said()
         # Of two rows that are the same call each may stand for the other.
-        for (destination, status), count in Counter(self._delivered.values()).items():
-            after = said.get(destination, Counter())
+        for (name, status), count in (item for each in self._delivered for item in each.items()):
+            after = said.get(name, Counter())
             forgotten = after["unknown"] if "disk_full" in self.kinds else 0  # nothing could be written any more
-            if status in FINAL and after[status] + forgotten < count:
-                self.violations.append(f"{destination} was {status} {count} times before a crash, now {dict(after)}")
+            final = ("succeeded",) if name in self._unsettled else FINAL
+            if status in final and after[status] + forgotten < count:
+                self.violations.append(f"{name} was {status} {count} times before a crash, now {dict(after)}")
         return said
 
-    def _compare_row(self, destination, counts, wanted):
-        """Compare what is said of one number with how often it was applied."""
-        applied = self.server.applied[destination]
-        sure, perhaps = counts["succeeded"], counts["unknown"]
-        sentence = f"{destination} was applied {applied} times, of {wanted}; we say {dict(counts)}"
-        if applied > wanted or applied > sure + perhaps or counts["skipped"]:
+    def _settles(self, request):
+        return self.policy.settles and isinstance(request, ScheduledCall)
+
+    def _happened(self, request):
+        """Return how often ``request`` happened; what is settled may have been undone again: what is there counts."""
+        return self.server.there(request) if self._settles(request) else self.server.applied[name_of(request)]
+
+    def _compare_row(self, request, said):
+        """Compare what is said of one row with how often it happened."""
+        name = name_of(request)
+        counts = said.get(name, Counter())
+        wanted = sum(name_of(row) == name for row in self.rows)
+        happened, sure, perhaps = self._happened(request), counts["succeeded"], counts["unknown"]
+        sentence = f"{name} happened {happened} times, of {wanted}; we say {dict(counts)}"
+        crossed = self.crossings if self.server.crossed else self.violations
+        if counts["skipped"]:
             self.violations.append(sentence)
-        if applied < sure:
-            (self.crossings if self.server.crossed else self.violations).append(sentence)
+        elif is_removal(request):  # it may be repeated
+            if happened and not sure + perhaps:
+                self.violations.append(sentence)
+            elif sure and not happened:
+                crossed.append(sentence)
+        elif happened > min(wanted, sure + perhaps):
+            (crossed if self._settles(request) else self.violations).append(sentence)
+        elif happened < sure and not (self.policy.removes and self._settles(request)):
+            crossed.append(sentence)
+        if perhaps and name in self._unsettled and not self._is_overtaken(request, said):
+            self.violations.append(f"{name} is still unknown, though nothing went wrong any more")
+
+    def _is_overtaken(self, request, said):
+        """Whether a removal can not be sent any more, because something of its number that came after it was."""
+        after = self.rows[self.rows.index(request) + 1 :] if is_removal(request) else ()
+        sent = [said[name_of(row)] for row in after if row.destination == request.destination]
+        return any(counts["succeeded"] + counts["unknown"] for counts in sent)
+
+    def _compare_order(self, said):
+        """Of one number what came before a removal is gone, and what came after it is there."""
+        failed = {name for name, status in (what for each in self._delivered for what in each) if status == "failed"}
+        failed |= {name_of(each.request) for books in self.books for each in books.outcomes if each.status == "failed"}
+        for place, removal in enumerate(self.rows):
+            if not is_removal(removal) or said[name_of(removal)]["succeeded"] == 0:
+                continue
+            for other, row in enumerate(self.rows):
+                if is_removal(row) or row.destination != removal.destination or not said[name_of(row)]["succeeded"]:
+                    continue
+                if other < place and name_of(row) in failed:  # another run sent it, after the removal
+                    continue
+                there = self.server.there(row)
+                if there != (other > place):
+                    sentence = (
+                        f"{name_of(row)} came {'after' if other > place else 'before'} its removal, {there} there"
+                    )
+                    (self.crossings if self.server.crossed else self.violations).append(sentence)
 
     def _compare_unknown(self, last, said):
         """Only what was struck, or on the wire in a crash, may be unknown."""
         doubtful = self.server.doubtful
-        clear = sum(counts["unknown"] for destination, counts in said.items() if destination not in doubtful)
+        clear = sum(counts["unknown"] for name, counts in said.items() if not doubtful & {name, name.split(" ")[0]})
         # Each of these may find all of the wire full.
         causes = len(self.kinds & {"abort", "stall"}) + (self.policy.crash == "freeze")
         causes += self._processes * ("disk_full" in self.kinds)
@@ -425,18 +421,20 @@ class Run:
         if clear > allowed:
             self.violations.append(f"{clear} rows are unknown without a reason, of {allowed}")
         for outcome in last.outcomes:
-            if outcome.status == "failed" and (self.policy.retry_refused or outcome.reason not in REFUSED):
-                self.violations.append(f"{outcome.request.destination} has failed for good: {outcome.reason}")
+            overtaken = self._is_overtaken(outcome.request, said)
+            again = self.policy.retry_refused or outcome.reason not in REFUSED
+            if outcome.status == "failed" and again and not overtaken:
+                self.violations.append(f"{name_of(outcome.request)} has failed for good: {outcome.reason}")
 
     def _compare_single(self):
         for outcome in (what for books in self.books for what in books.single):
-            applied = self.server.applied["098000000"]
+            applied = self.server.applied[name_of(SINGLE)]
             allowed = {"succeeded": (1,), "failed": (0,), "unknown": (0, 1)}[outcome]
             if applied not in allowed and not self.server.crossed:
                 self.violations.append(
                     f"a call beside the run is said to be {outcome}, and was applied {applied} times"
                 )
-        if self.server.applied["098000000"] > 1:
+        if self.server.applied[name_of(SINGLE)] > 1:
             self.violations.append("a call beside the run was applied twice")
 
     def _compare_logins(self, before, *, died):
@@ -444,7 +442,8 @@ class Run:
         logins, reasons = (now - then for now, then in zip(self._logins(), before, strict=True))
         # Long enough to miss the answer to its login; frozen, beside another process.
         stopped = ("stall" in self.kinds) + 2 * (self.policy.crash == "freeze")
-        allowed = 1 + reasons + stopped + self._late_login
+        # The login itself may have been given the answer that nobody had asked for.
+        allowed = 1 + reasons + stopped + self._late_login + self.server.crossed
         if logins > allowed:
             self.violations.append(f"{logins} logins, of {allowed}")
         # What it asked for before it died may be answered when the next one runs.
@@ -452,22 +451,3 @@ class Run:
 
     def _logins(self):
         return self.server.ledger.logins, self.server.deaths + self.faults.logins_struck
-
-
-def _said_of(outcome):
-    return "succeeded" if outcome.reason == "done before" else str(outcome.status)
-
-
-def _rows(policy):
-    rows = []
-    for number in range(policy.rows):
-        destination = f"0990000{number:02d}"
-        if number % 3 == 2:
-            rows.append(Respool(campaign="Ventas->", destination=destination, dialerbase="base", contact=number))
-        else:
-            moment = datetime(2031, 1, 1, 10, number)
-            rows.append(ScheduledCall(campaign="Ventas->", destination=destination, calldate=moment, data={"n": "1"}))
-    if policy.twins:
-        rows.insert(2, rows[0])
-        rows.append(rows[-1])
-    return rows

@@ -6,12 +6,20 @@ It reads requests, asks the scenario's faults what becomes of each, and knows fo
 from collections import Counter, deque
 from random import Random
 
+from ucontact_async import ScheduledCall
 from ucontact_async.api import ENDPOINTS
 from ucontact_async.emulator import ContactCentre, Ledger, Switches
 from ucontact_async.serving import Service, answer_bytes, read_form
 from ucontact_async.wire import Answer
 
+from .rows import PATHS, name_at, number_in
 from .world import Link
+
+_CALLS = ("Dialers/ScheduleDialerCall", "Dialers/Respool")
+
+
+def _key(row):
+    return row.campaign, row.destination
 
 
 class Arrived:
@@ -45,8 +53,9 @@ class Server:
         self.state = ContactCentre({"api": "secret"}, self.ledger, Random(1), Switches(one_session=False))
         self.service = Service(ENDPOINTS, self.state.handlers, self.state.sessions.authorise)
         self.applied = Counter()
+        """How often each row was."""
         self.doubtful = set()
-        """The rows whose sender cannot know what became of them, whatever it does."""
+        """The rows whose sender cannot know what became of them, whatever it does, and their numbers."""
         self.refused = set()
         """The rows that were refused for good."""
         self.insistent = set()
@@ -131,12 +140,28 @@ class Server:
         if row is not None:
             self.doubtful.add(row)
 
+    def refuse(self, arrived):
+        """Note that a call was refused for good."""
+        if arrived.endpoint in _CALLS:
+            self.refused.add(arrived.row)
+
+    def there(self, request):
+        """Return how many calls of this row stand on schedule or spool."""
+        same = (request.campaign, request.destination)
+        if isinstance(request, ScheduledCall):
+            rows = [row.calldate == str(request.calldate) for row in self.state.schedule if _key(row) == same]
+        else:
+            rows = [row.contact == request.contact for row in self.state.spool if _key(row) == same]
+        return sum(rows)
+
     def _doubt_all(self, data):
         """Note that whoever sent ``data``, whole requests or their beginnings, cannot know what became of them."""
         for request in data.split(b"POST /"):
             form = read_form("", request.partition(b"\r\n\r\n")[2])
-            for endpoint in ("Dialers/ScheduleDialerCall", "Dialers/Respool"):
-                self.doubt(self.service.fields(ENDPOINTS[endpoint], form).get("destination"))
+            for path in PATHS:
+                fields = self.service.fields(ENDPOINTS[path], form)
+                self.doubt(name_at(path, fields))
+                self.doubt(number_in(fields))
 
     # requests
 
@@ -161,7 +186,7 @@ class Server:
             self.oddities.append(f"{path} is no endpoint")
             return Arrived(link, "", Answer(404, {}, b""), None)
         form = read_form(query, rest[:length])
-        row = self.service.fields(endpoint, form).get("destination")
+        row = name_at(endpoint.path, self.service.fields(endpoint, form))
         if row in self.refused:
             self.insistent.add(row)
         return Arrived(link, endpoint.path, (endpoint, form, headers.get("authorization")), row)
