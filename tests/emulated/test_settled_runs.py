@@ -323,7 +323,7 @@ async def test_what_may_have_happened_is_not_called_failed_later(emulator, journ
         emulator.set_faults({"rules": [rule("status", REMOVE, status=404)]})
         report = await uc.bulk([removal(1)], journal=journal)
     assert (report.unknown, report.failed) == (1, 0)
-    assert rows_of(journal) == [("unknown", "ReplyLost")]
+    assert rows_of(journal) == [("unknown", "NotFound")]
 
 
 async def test_a_journal_whose_removals_cannot_be_read(emulator, journal):

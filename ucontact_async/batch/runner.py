@@ -21,7 +21,7 @@ from ..pace import Pace
 from ..settings import ServerProfile
 from .fuse import Fuse
 from .intake import Intake, Job, Planner, outcome_of, stopped
-from .journal import Header, Journal
+from .journal import DOUBTED, Header, Journal
 from .later import WAITERS, Later, Unsettled
 from .options import BulkOptions
 from .outbox import Outbox
@@ -41,9 +41,6 @@ class _RowFlight(Flight):
         self._journal = journal
         self._later = later
         self._job = job
-        lost = ReplyLost("an earlier run sent it and never learnt the outcome", phase="sent") if job.doubted else None
-        self.lost: UContactError | None = lost
-        self.before = lost
 
     async def arm(self) -> None:
         if not self.armed:
@@ -53,7 +50,8 @@ class _RowFlight(Flight):
     def withdraw(self) -> None:
         if self.armed:
             self.armed = False
-            self._journal.planned(self._job.id, self._later.mark(self._job, doubted=self.lost is not self.before))
+            reason = self._later.mark(self._job, doubted=self.lost is not None)
+            self._journal.planned(self._job.id, DOUBTED if self._job.doubted else reason)
 
 
 class Bulk:
@@ -359,8 +357,8 @@ class Bulk:
                 await self._caller.login()
                 self._logged_in = True
 
-    def _settle(self, job: Job, outcome: Outcome, flight: _RowFlight) -> None:
-        reason = self._later.reason(job, outcome, doubted=flight.lost is not flight.before)
+    def _settle(self, job: Job, outcome: Outcome, flight: Flight) -> None:
+        reason = self._later.reason(job, outcome, doubted=flight.lost is not None)
         settled = self._later.take(job, outcome) if outcome.status is Status.UNKNOWN else outcome
         self._journal.settled(job.id, outcome.status, reason, outcome.attempts, settled)
         self._judge(outcome)
@@ -380,7 +378,8 @@ class Bulk:
     def _failed(self, job: Job, error: UContactError, seconds: float) -> Outcome:
         return Outcome(
             index=job.index,
-            status=status_of(error),
+            # What this run did not do an earlier one may have done.
+            status=Status.UNKNOWN if job.doubted else status_of(error),
             key=job.key,
             request=job.request,
             row=job.row,
