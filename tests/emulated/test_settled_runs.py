@@ -315,6 +315,16 @@ async def test_a_removal_that_was_overtaken_is_not_sent_again(emulator, journal,
     assert scheduled(emulator) == {"090000001": 1}
 
 
+async def test_a_call_that_a_removal_overtook_is_not_settled(emulator, journal):
+    """An unknown call whose number was removed since is not put back."""
+    emulator.set_faults({"rules": [rule("close_after_apply", count=1)]})
+    async with client_of(emulator) as uc:
+        await uc.bulk([call(1), removal(1)], journal=journal)
+        report = await uc.bulk([call(1), removal(1)], journal=journal, on_unknown=QUICK)
+    assert (report.unknown, report.skipped) == (1, 1)
+    assert emulator.state.schedule == []
+
+
 async def test_what_may_have_happened_is_not_called_failed_later(emulator, journal):
     """A removal that an earlier run lost stays unknown when the next one is refused it."""
     emulator.set_faults({"rules": [rule("close_after_apply", REMOVE, count=3)]})

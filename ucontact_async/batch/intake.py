@@ -161,9 +161,9 @@ class Intake:
         for job, known in zip(jobs, recalled, strict=True):
             doubted = known.status == "unknown" or known.reason == DOUBTED
             known_job = Job(job.index, job.row, job.request, job.prepared, job.entry, known.id, known.key, doubted)
-            if self._overtaken is None and known.status in ("unknown", "failed") and job.prepared.path in REMOVALS:
+            if self._overtaken is None and known.status in ("unknown", "failed"):
                 self._overtaken = await self._journal.overtaken(REMOVALS)
-            if self._overtaken is not None and known.id in self._overtaken:
+            if self._overtaken and known.id in self._overtaken and job.prepared.path in REMOVALS:
                 why = "a later call of its number was made since: sent now, it would take that one off"
                 self._known(known_job, Status(known.status), known.reason or ReplyLost.__name__, why)
             else:
@@ -236,7 +236,8 @@ class Intake:
         reason = known.reason or ReplyLost.__name__
         lost = outcome_of(job, Status.UNKNOWN, reason=reason, detail=why, earlier=True)
         # A removal would take its twin off the schedule too.
-        alone = known.duplicate_of is None and not self._stopped and not self._options.dry_run
+        alone = known.duplicate_of is None and known.id not in (self._overtaken or ())
+        alone = alone and not self._stopped and not self._options.dry_run
         outcome = self._settle(job, lost, known.at) if alone else lost
         if outcome is not None:
             self._emit([outcome])

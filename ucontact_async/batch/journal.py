@@ -77,7 +77,7 @@ class Journal:
         return await self._loop.run_in_executor(self._executor, doubted, self._file, endpoints, since)
 
     async def overtaken(self, endpoints: Sequence[str]) -> frozenset[int]:
-        """Return the rows to ``endpoints`` that are not done while a later call of their number is, or may be."""
+        """Return the rows that are not done while a later call of their number is, or for a call a later removal."""
         return await self._loop.run_in_executor(self._executor, overtaken, self._file, endpoints)
 
     async def sent(self, row: int, step: str = "") -> None:

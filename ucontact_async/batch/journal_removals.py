@@ -13,8 +13,8 @@ from .journal_file import DOUBTED, JournalFile
 __all__ = ["doubted", "overtaken"]
 
 _WHOSE = """SELECT id, json_extract(request, '$.campaign'),
-    replace(coalesce(json_extract(request, '$.destination'), json_extract(request, '$.number')), '-', '')
-    FROM rows JOIN requests USING (id) """
+    replace(coalesce(json_extract(request, '$.destination'), json_extract(request, '$.number')), '-', ''), {}
+    FROM rows JOIN requests USING (id) WHERE status IN ({}) ORDER BY id"""
 
 
 def doubted(file: JournalFile, endpoints: Sequence[str], since: int) -> list[tuple[str, str, int]]:
@@ -28,17 +28,17 @@ def doubted(file: JournalFile, endpoints: Sequence[str], since: int) -> list[tup
 
 
 def overtaken(file: JournalFile, endpoints: Sequence[str]) -> frozenset[int]:
-    """Return the rows to ``endpoints`` that are not done, while a later call of their number is or may be.
+    """Return the rows that are not done and were overtaken: removals by a later call of their number, and calls by one.
 
-    Sent now they would take that one off.
+    ``endpoints`` are those of removals. Sent now a removal would take that call off, and a call come back.
     """
-    removals = f"({', '.join('?' * len(endpoints))})"
-    undone = file.ask(f"{_WHOSE} WHERE status IN ('unknown', 'failed') AND endpoint IN {removals}", endpoints)
-    rows = [(id_, (campaign, number)) for id_, campaign, number in undone]
-    latest: dict[tuple[Any, ...], int] = {destination: 0 for _, destination in rows}
+    removal = f"endpoint IN ({', '.join('?' * len(endpoints))})"
+    if not list(file.ask(f"SELECT 1 FROM requests WHERE {removal} LIMIT 1", endpoints)):  # noqa: S608
+        return frozenset()
+    rows = list(file.ask(_WHOSE.format(removal, "'unknown', 'failed'"), endpoints))
+    latest: dict[tuple[Any, ...], int] = {(campaign, number, not sort): 0 for _, campaign, number, sort in rows}
     if rows:
-        calls = f"{_WHOSE} WHERE status IN ('succeeded', 'unknown') AND endpoint NOT IN {removals} ORDER BY id"
-        for id_, *destination in file.ask(calls, endpoints):
-            if (whose := tuple(destination)) in latest:
-                latest[whose] = id_
-    return frozenset(id_ for id_, destination in rows if id_ < latest[destination])
+        for id_, *others in file.ask(_WHOSE.format(removal, "'succeeded', 'unknown'"), endpoints):
+            if (key := tuple(others)) in latest:
+                latest[key] = id_
+    return frozenset(id_ for id_, campaign, number, sort in rows if id_ < latest[campaign, number, not sort])
