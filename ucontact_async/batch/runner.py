@@ -184,11 +184,6 @@ class Bulk:
         """A look at the limiter, which is the whole client's."""
         return self._limiter.stats
 
-    @property
-    def in_flight(self) -> int:
-        """How many calls are on their way."""
-        return sum(flight is not None for flight in self._flights.values())
-
     def stop(self, reason: str) -> bool:
         """Send nothing more; what is on the wire has ``grace`` seconds to end.
 
