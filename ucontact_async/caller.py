@@ -209,6 +209,7 @@ class HttpCaller:
         self, prepared: Prepared[R], flight: Flight, token: Token | None, send_by: float | None, wait: float | None
     ) -> R:
         attempt = Attempt(send_by=send_by, clock=self._clock)
+        attempt.may_leave = flight.may_leave
         flight.progress = attempt
         if flight.forbidden:
             attempt.forbid()

@@ -131,6 +131,9 @@ class Flight:
     lost: UContactError | None = None
     """How the last of its tries ended that may have happened without our knowing, also if others followed it."""
 
+    may_leave: Callable[[], bool] | None = None
+    """Asked in the moment before the first byte: whether it may leave. ``None`` always."""
+
     progress: Progress | None = None
     forbidden: bool = False
 

@@ -82,7 +82,8 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
 class Attempt:
     """One try at one request; made by the caller, written by the lane."""
 
-    __slots__ = ("_clock", "_reused", "_send_by", "_transport", "guarded", "incomplete", "large", "phase", "stale")
+    __slots__ = ("_clock", "_reused", "_send_by", "_transport",
+                 "guarded", "incomplete", "large", "may_leave", "phase", "stale")  # fmt: skip
 
     def __init__(self, *, send_by: float | None = None, clock: Callable[[], float] | None = None) -> None:
         """``send_by`` is the moment on ``clock`` after which the first byte must not leave."""
@@ -93,6 +94,7 @@ class Attempt:
         self.large: LargeBody | None = None
         self._send_by = send_by
         self._clock = clock
+        self.may_leave: Callable[[], bool] | None = None
         self._transport: asyncio.Transport | None = None
         self._reused = False
 
@@ -112,7 +114,8 @@ class Attempt:
 
     def expired(self) -> bool:
         """Whether it is too late for the first byte."""
-        return self._send_by is not None and self._clock is not None and self._clock() > self._send_by
+        late = self._send_by is not None and self._clock is not None and self._clock() > self._send_by
+        return late or (self.may_leave is not None and not self.may_leave())
 
     def connected(self, transport: asyncio.Transport | None, *, reused: bool) -> None:
         """Note the connection; from here on the first byte may leave at any moment."""

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from kill_at_syscalls import works
 
-from ucontact_async.batch.journal import Entry, Header, Journal
+from ucontact_async.batch.journal import Entry, FileJournal, Header
 from ucontact_async.batch.journal_file import JournalFile
 from ucontact_async.errors import JournalError
 
@@ -84,7 +84,7 @@ async def work(path, session, chance):
         for row, status in outcomes:
             say("ack", row, status)
 
-    journal = await Journal.open(path, HEADER, deliver=deliver)
+    journal = await FileJournal.open(path, HEADER, deliver=deliver)
     recalled = await journal.recall([entry(number) for number in range(session.rows)])
     for number, row in enumerate(recalled):
         if row.status in ("new", "skipped"):

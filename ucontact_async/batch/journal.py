@@ -1,46 +1,183 @@
-"""The journal: the only memory of earlier runs, in one file that survives being killed.
+"""The journal, the only memory of earlier runs: what a run asks of it, and one in a file that survives being killed.
 
 A row is marked ``sent``, durably, before its first byte leaves; what was marked and never settled is an unknown
-outcome for ever after. One thread writes, many changes to a commit (``reliability.md`` section 3).
+outcome for ever after. One writer, many changes to a commit (``reliability.md`` section 3).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from ..errors import JournalError
+from ..errors import JournalError, NotSent
 from .journal_file import DOUBTED, Change, Entry, Header, JournalFile, Recalled
 from .journal_removals import doubted, overtaken
 
-__all__ = ["DOUBTED", "Entry", "Header", "Journal", "Recalled"]
+__all__ = ["DOUBTED", "Change", "Commits", "Entry", "FileJournal", "Header", "Journal", "OpenJournal", "Recalled"]
 
 # Settled marks ride with the next commit of sent marks, and wait no longer than this for one.
 _LINGER = 0.05
 
 
-class Journal:
-    """The side of the event loop: rows recalled by the block, marks gathered into commits."""
+class Journal(Protocol):
+    """What a run asks of the memory of its rows; nothing in a run knows which one it has."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether marks outlive this process; where they do not, only duplicates are found."""
+        ...
+
+    @property
+    def may_leave(self) -> Callable[[], bool] | None:
+        """Asked just before a first byte, on no clock but a monotonic one: whether it may leave. ``None`` always."""
+        ...
+
+    async def recall(self, entries: Sequence[Entry]) -> list[Recalled]:
+        """Return what is known of each of ``entries``, entering those that are new."""
+        ...
+
+    async def doubted(self, endpoints: Sequence[str], since: int) -> list[tuple[str, str, int]]:
+        """Return endpoint, request and moment of what was sent since then to ``endpoints`` and may still arrive."""
+        ...
+
+    async def overtaken(self, endpoints: Sequence[str]) -> frozenset[int]:
+        """Return the rows not done that a later row took over: removals (``endpoints``) by calls, and calls by them."""
+        ...
+
+    async def sent(self, row: int, step: str = "") -> None:
+        """Mark ``row`` as sent, in a ``step`` of its settling; returns when that would survive a power cut.
+
+        :class:`NotSent` if the row is not ours to send, :class:`JournalError` if none is any more.
+        """
+
+    def planned(self, row: int, reason: str = "") -> None:
+        """Take the mark of ``row`` back: it surely did not happen."""
+
+    def settled(self, row: int, status: str, reason: str, attempts: int, outcome: Any) -> None:
+        """Note how ``row`` ended; ``outcome``, if there is one, is delivered after the commit."""
+
+    async def aclose(self) -> None:
+        """Write what is left and let go."""
+
+
+OpenJournal = Callable[[Header, Callable[[list[Any]], None]], Awaitable[Journal]]
+"""Opens the journal of a run, which is to deliver what was settled, after the commit that holds it."""
+
+
+class Commits:
+    """Gathers marks into commits: what queued up during the last one makes the next."""
+
+    durable: bool = True
+    may_leave: Callable[[], bool] | None = None
+
+    def __init__(self, name: str, deliver: Callable[[list[Any]], None], linger: float = _LINGER) -> None:
+        """Settled marks wait up to ``linger`` seconds for a mark of sent to ride with; ``name`` is for errors."""
+        self._name = name
+        self._deliver = deliver
+        self._linger = linger
+        self._loop = asyncio.get_running_loop()
+        self._changes: list[Change] = []
+        self._commit: asyncio.Future[Collection[int]] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._broken: JournalError | None = None
+
+    def _apply(self, changes: list[Change]) -> asyncio.Future[Collection[int]]:
+        """Begin to write ``changes`` durably; the result is the rows whose change was refused."""
+        raise NotImplementedError
+
+    async def sent(self, row: int, step: str = "") -> None:
+        """Mark ``row`` as sent; see :class:`Journal`."""
+        if self._broken is not None:
+            raise self._broken
+        durable = self._loop.create_future()
+        self._changes.append(Change(row, "sent", step, 0, durable, None))
+        self._write_now()
+        await durable
+
+    def planned(self, row: int, reason: str = "") -> None:
+        """Take the mark of ``row`` back: it surely did not happen."""
+        self._settle(Change(row, "planned", reason, 0, None, None))
+
+    def settled(self, row: int, status: str, reason: str, attempts: int, outcome: Any) -> None:
+        """Note how ``row`` ended; ``outcome``, if there is one, is delivered after the commit."""
+        if self.durable:
+            self._settle(Change(row, status, reason, attempts, None, outcome))
+        else:
+            self._deliver([outcome])
+
+    def _settle(self, change: Change) -> None:
+        self._changes.append(change)
+        self._write_soon()
+
+    def _write_soon(self) -> None:
+        if self._commit is None and self._timer is None:
+            self._timer = self._loop.call_later(self._linger, self._write_now)
+
+    def _write_now(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._commit is not None or not self._changes:
+            return
+        changes, self._changes = self._changes, []
+        self._commit = self._apply(changes)
+        self._commit.add_done_callback(lambda commit: self._written(commit, changes))
+
+    def _written(self, commit: asyncio.Future[Collection[int]], changes: list[Change]) -> None:
+        self._commit = None
+        failed = asyncio.CancelledError() if commit.cancelled() else commit.exception()
+        error = None if failed is None else self._break(failed)
+        refused = commit.result() if failed is None else ()
+        outcomes = []
+        for change in changes:
+            if change.durable is not None and not change.durable.done():
+                if error is not None:
+                    change.durable.set_exception(error)
+                elif change.id in refused:
+                    change.durable.set_exception(self._broken or NotSent("its row is in other hands", transient=False))
+                else:
+                    change.durable.set_result(None)
+            if change.settled is not None:
+                outcomes.append(change.settled)
+        if outcomes:
+            self._deliver(outcomes)
+        if any(change.durable is not None for change in self._changes):
+            self._write_now()
+        elif self._changes:
+            self._write_soon()
+
+    def _break(self, cause: BaseException) -> JournalError:
+        if self._broken is None:
+            named = JournalError(f"{self._name} cannot be written: {cause!r}")
+            self._broken = cause if isinstance(cause, JournalError) else named
+        return self._broken
+
+    async def flush(self) -> None:
+        """Return when everything that was settled has been written and delivered."""
+        while self._changes or self._commit is not None:
+            self._write_now()
+            commit = self._commit
+            if commit is not None:
+                await asyncio.wait([commit])
+                await asyncio.sleep(0)  # the callback that delivers runs in the next turn
+
+
+class FileJournal(Commits):
+    """The journal of one run at a time, in one file; one thread reads and writes it."""
 
     def __init__(
         self, file: JournalFile, executor: Executor, deliver: Callable[[list[Any]], None], linger: float
     ) -> None:
         """Use :meth:`open`."""
+        super().__init__(str(file.path), deliver, linger)
         self.durable = file.durable
         """Whether marks outlive this process: not so without a path, where only duplicates are found."""
         self._file = file
         self._executor = executor
-        self._deliver = deliver
-        self._linger = linger
-        self._loop = asyncio.get_running_loop()
-        self._changes: list[Change] = []
-        self._commit: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._broken: JournalError | None = None
 
     @classmethod
     async def open(
@@ -80,78 +217,8 @@ class Journal:
         """Return the rows that are not done while a later call of their number is, or for a call a later removal."""
         return await self._loop.run_in_executor(self._executor, overtaken, self._file, endpoints)
 
-    async def sent(self, row: int, step: str = "") -> None:
-        """Mark ``row`` as sent, in a ``step`` of its settling; returns when that would survive a power cut."""
-        if self._broken is not None:
-            raise self._broken
-        durable = self._loop.create_future()
-        self._changes.append(Change(row, "sent", step, 0, durable, None))
-        self._write_now()
-        await durable
-
-    def planned(self, row: int, reason: str = "") -> None:
-        """Take the mark of ``row`` back: it surely did not happen."""
-        self._settle(Change(row, "planned", reason, 0, None, None))
-
-    def settled(self, row: int, status: str, reason: str, attempts: int, outcome: Any) -> None:
-        """Note how ``row`` ended; ``outcome``, if there is one, is delivered after the commit."""
-        if self.durable:
-            self._settle(Change(row, status, reason, attempts, None, outcome))
-        else:
-            self._deliver([outcome])
-
-    def _settle(self, change: Change) -> None:
-        self._changes.append(change)
-        self._write_soon()
-
-    def _write_soon(self) -> None:
-        if self._commit is None and self._timer is None:
-            self._timer = self._loop.call_later(self._linger, self._write_now)
-
-    def _write_now(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._commit is not None or not self._changes:
-            return
-        changes, self._changes = self._changes, []
-        self._commit = self._loop.run_in_executor(self._executor, self._file.apply, changes)
-        self._commit.add_done_callback(lambda commit: self._written(commit, changes))
-
-    def _written(self, commit: asyncio.Future[None], changes: list[Change]) -> None:
-        self._commit = None
-        failed = asyncio.CancelledError() if commit.cancelled() else commit.exception()
-        error = None if failed is None else self._break(failed)
-        outcomes = []
-        for change in changes:
-            if change.durable is not None and not change.durable.done():
-                if error is None:
-                    change.durable.set_result(None)
-                else:
-                    change.durable.set_exception(error)
-            if change.settled is not None:
-                outcomes.append(change.settled)
-        if outcomes:
-            self._deliver(outcomes)
-        if any(change.durable is not None for change in self._changes):
-            self._write_now()
-        elif self._changes:
-            self._write_soon()
-
-    def _break(self, cause: BaseException) -> JournalError:
-        if self._broken is None:
-            named = JournalError(f"{self._file.path} cannot be written: {cause!r}")
-            self._broken = cause if isinstance(cause, JournalError) else named
-        return self._broken
-
-    async def flush(self) -> None:
-        """Return when everything that was settled has been written and delivered."""
-        while self._changes or self._commit is not None:
-            self._write_now()
-            commit = self._commit
-            if commit is not None:
-                await asyncio.wait([commit])
-                await asyncio.sleep(0)  # the callback that delivers runs in the next turn
+    def _apply(self, changes: list[Change]) -> asyncio.Future[Collection[int]]:
+        return self._loop.run_in_executor(self._executor, self._file.apply, changes)
 
     async def aclose(self) -> None:
         """Write what is left and let go of the file."""

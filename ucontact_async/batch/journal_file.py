@@ -293,8 +293,8 @@ class JournalFile:
         except sqlite3.Error as error:
             raise self._break(error) from None
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        """Write ``changes`` and all that was entered before, durably.
+    def apply(self, changes: Sequence[Change]) -> tuple[()]:
+        """Write ``changes`` and all that was entered before, durably; no row's change is refused.
 
         Once that failed it fails for ever: with the commit went rows whose ids are known outside, and a mark on one
         of these would be no mark. How calls ended that were on the wire is still written if possible.
@@ -314,6 +314,7 @@ class JournalFile:
             raise self._break(error) from None
         if broken is not None:
             raise broken
+        return ()
 
     def _break(self, cause: sqlite3.Error) -> JournalError:
         with contextlib.suppress(sqlite3.Error):

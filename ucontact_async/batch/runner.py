@@ -14,44 +14,22 @@ from typing import Any, Self
 
 import anyio
 
-from ..endpoint import Caller, Flight, Safety
+from ..endpoint import Caller, Flight
 from ..errors import JournalError, NotSent, ReplyLost, UContactError, Unauthorized
 from ..limiter import Limiter, LimiterStats
 from ..pace import Pace
 from ..settings import ServerProfile
+from .flight import RowFlight
 from .fuse import Fuse
 from .intake import Intake, Job, Planner, outcome_of, stopped
-from .journal import DOUBTED, Header, Journal
+from .journal import FileJournal, Header, Journal, OpenJournal
 from .later import WAITERS, Later, Unsettled
 from .options import BulkOptions
 from .outbox import Outbox
 from .outcome import Outcome, Status, status_of
 from .report import Report
-from .turns import is_removal
 
 __all__ = ["Bulk"]
-
-
-class _RowFlight(Flight):
-    """Marks its row sent before the first byte: what may happen once only, and removals, which may arrive late."""
-
-    def __init__(self, journal: Journal, job: Job, later: Later) -> None:
-        self.arms = journal.durable and (job.prepared.safety is Safety.ONCE or is_removal(job.request))
-        self.armed = False
-        self._journal = journal
-        self._later = later
-        self._job = job
-
-    async def arm(self) -> None:
-        if not self.armed:
-            self.armed = True
-            await self._journal.sent(self._job.id)
-
-    def withdraw(self) -> None:
-        if self.armed:
-            self.armed = False
-            reason = self._later.mark(self._job, doubted=self.lost is not None)
-            self._journal.planned(self._job.id, DOUBTED if self._job.doubted else reason)
 
 
 class Bulk:
@@ -72,12 +50,13 @@ class Bulk:
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         planner: Planner | None = None,
         pace: Pace | None = None,
+        open_journal: OpenJournal | None = None,
         lane: Callable[[], str] = str,
         profile: ServerProfile | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Use :meth:`UContact.stream`."""
+        """Use :meth:`UContact.stream`; ``open_journal`` opens another journal than the file that ``options`` name."""
         self.options = options
         self.report = Report(accepted=options.accepted)
         self._items = items
@@ -86,6 +65,7 @@ class Bulk:
         self._server = server
         self._spawn = spawn
         self._planner = planner
+        self._open_journal = open_journal or self._open_file
         self._lane = lane
         self._clock = clock
         self._now = now
@@ -111,15 +91,12 @@ class Bulk:
     async def __aenter__(self) -> Self:
         self._started = self._clock()
         options = self.options
-        path = None if options.dry_run else options.journal
         header = Header(self._server, options.operation, options.digest)
         self._workers = self._limiter.widen(options.max_concurrency)
         # Rows that waited go beside the workers' own, and all together are no more than that.
         self._slots = anyio.Semaphore(self._workers, fast_acquire=True)
         try:
-            self._journal = await Journal.open(
-                path, header, deliver=self._deliver, amended=options.amended, now=self._now
-            )
+            self._journal = await self._open_journal(header, self._deliver)
             try:
                 await self._later.open(self._journal)
             except BaseException:
@@ -142,6 +119,10 @@ class Bulk:
         # A task of the client, not of the consumer: who is cancelled in the block must not cancel calls on the wire.
         self._running = self._spawn(self._run())
         return self
+
+    async def _open_file(self, header: Header, deliver: Callable[[list[Any]], None]) -> Journal:
+        path = None if self.options.dry_run else self.options.journal
+        return await FileJournal.open(path, header, deliver=deliver, amended=self.options.amended, now=self._now)
 
     async def __aexit__(self, *exc_info: object) -> None:
         if not self._outbox.closed:
@@ -265,7 +246,7 @@ class Bulk:
                 del self._flights[scope]
 
     async def _send(self, job: Job, scope: anyio.CancelScope) -> None:
-        flight = self._flights[scope] = _RowFlight(self._journal, job, self._later)
+        flight = self._flights[scope] = RowFlight(self._journal, job, self._later)
         started = self._clock()
         try:
             if self._pace is not None:

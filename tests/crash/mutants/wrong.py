@@ -105,10 +105,10 @@ MUTANTS = {
     ],
     "a row is settled before its answer": [
         Edit(
-            "batch/runner.py",
+            "batch/flight.py",
             "            await self._journal.sent(self._job.id)\n",
             "            await self._journal.sent(self._job.id)\n"
-            "            self._journal.settled(self._job.id, Status.SUCCEEDED, '', 1, None)\n",
+            "            self._journal.settled(self._job.id, 'succeeded', '', 1, None)\n",
         ),
     ],
     "a cancelled row has no outcome": [

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ucontact_async.batch.journal import Entry, Header, Journal
+from ucontact_async.batch.journal import Entry, FileJournal, Header
 from ucontact_async.batch.journal_file import Change, JournalFile, _refuse_remote
 from ucontact_async.errors import JournalBusy, JournalError, JournalMismatch
 
@@ -215,7 +215,7 @@ def test_without_a_path_only_duplicates_are_found(path):
 
 async def test_sent_is_on_the_disk_before_it_returns(path):
     """When ``sent`` returns, another process reads the mark, and the disk was told to keep it."""
-    journal = await Journal.open(path, HEADER, deliver=list)
+    journal = await FileJournal.open(path, HEADER, deliver=list)
     rows = await journal.recall(entries(["a", "b"]))
     await journal.sent(rows[0].id)
     assert on_disk(path) == ["sent", "planned"]
@@ -227,7 +227,7 @@ async def test_sent_is_on_the_disk_before_it_returns(path):
 async def test_sent_waits_for_its_commit(path):
     """As long as the disk is busy, nobody is told that a row is marked."""
     executor = ThreadPoolExecutor(max_workers=1)
-    journal = await Journal.open(path, HEADER, deliver=list, executor=executor)
+    journal = await FileJournal.open(path, HEADER, deliver=list, executor=executor)
     (row,) = await journal.recall([entry("a")])
     busy = threading.Event()
     executor.submit(busy.wait)
@@ -242,7 +242,7 @@ async def test_sent_waits_for_its_commit(path):
 async def test_settled_is_delivered_after_its_commit(path):
     """Whoever hears that a row is settled finds it settled on the disk."""
     delivered = []
-    journal = await Journal.open(path, HEADER, deliver=lambda outcomes: delivered.append((outcomes, on_disk(path))))
+    journal = await FileJournal.open(path, HEADER, deliver=lambda outcomes: delivered.append((outcomes, on_disk(path))))
     (row,) = await journal.recall([entry("a")])
     await journal.sent(row.id)
     journal.settled(row.id, "succeeded", "", 1, "outcome")
@@ -256,7 +256,7 @@ async def test_settled_rides_along_with_the_next_sent(path):
     """A settled mark waits for a commit of sent marks, and goes with it in the order in which both were made."""
     executor = CountingExecutor()
     delivered = []
-    journal = await Journal.open(path, HEADER, deliver=delivered.extend, executor=executor, linger=3600)
+    journal = await FileJournal.open(path, HEADER, deliver=delivered.extend, executor=executor, linger=3600)
     rows = await journal.recall(entries(["a", "b"]))
     await journal.sent(rows[0].id)
     journal.settled(rows[0].id, "succeeded", "", 1, "outcome")
@@ -270,7 +270,7 @@ async def test_settled_rides_along_with_the_next_sent(path):
 async def test_settled_does_not_wait_for_ever(path):
     """Without another row to send, a settled mark is written by itself after a moment."""
     arrived = asyncio.Event()
-    journal = await Journal.open(path, HEADER, deliver=lambda _: arrived.set(), linger=0.001)
+    journal = await FileJournal.open(path, HEADER, deliver=lambda _: arrived.set(), linger=0.001)
     (row,) = await journal.recall([entry("a")])
     journal.settled(row.id, "skipped", "late", 0, "outcome")
     await asyncio.wait_for(arrived.wait(), 10)
@@ -281,7 +281,7 @@ async def test_settled_does_not_wait_for_ever(path):
 async def test_many_marks_are_few_commits(path):
     """Rows that are marked while a commit runs share the next one."""
     executor = CountingExecutor()
-    journal = await Journal.open(path, HEADER, deliver=list, executor=executor)
+    journal = await FileJournal.open(path, HEADER, deliver=list, executor=executor)
     rows = await journal.recall(entries(str(number) for number in range(500)))
     await asyncio.gather(*(journal.sent(row.id) for row in rows))
     assert on_disk(path) == ["sent"] * 500
@@ -291,7 +291,7 @@ async def test_many_marks_are_few_commits(path):
 
 async def test_a_mark_can_be_taken_back(path):
     """A call that surely did not happen is planned again, also if its mark was still on its way to the disk."""
-    journal = await Journal.open(path, HEADER, deliver=list)
+    journal = await FileJournal.open(path, HEADER, deliver=list)
     rows = await journal.recall(entries(["a", "b"]))
     await journal.sent(rows[0].id)
     journal.planned(rows[0].id)
@@ -307,7 +307,7 @@ async def test_a_mark_can_be_taken_back(path):
 async def test_closing_writes_and_delivers_what_is_left(path):
     """Nothing that was settled is lost by closing at once."""
     delivered = []
-    journal = await Journal.open(path, HEADER, deliver=delivered.extend, linger=3600)
+    journal = await FileJournal.open(path, HEADER, deliver=delivered.extend, linger=3600)
     rows = await journal.recall(entries(["a", "b", "c"]))
     for row in rows:
         journal.settled(row.id, "failed", "Rejected", 1, row.id)
@@ -319,7 +319,7 @@ async def test_closing_writes_and_delivers_what_is_left(path):
 async def test_a_run_without_a_journal_delivers_at_once():
     """Where no mark is kept, no outcome waits for one."""
     delivered = []
-    journal = await Journal.open(None, HEADER, deliver=delivered.extend)
+    journal = await FileJournal.open(None, HEADER, deliver=delivered.extend)
     (row,) = await journal.recall([entry("a")])
     journal.settled(row.id, "succeeded", "", 1, "outcome")
     assert delivered == ["outcome"]
@@ -331,7 +331,7 @@ async def test_a_run_without_a_journal_delivers_at_once():
 FULL_DISK = """
 import asyncio, os, resource, sqlite3, sys
 from pathlib import Path
-from ucontact_async.batch.journal import Entry, Header, Journal
+from ucontact_async.batch.journal import Entry, FileJournal, Header
 from ucontact_async.errors import JournalError
 
 path = Path(sys.argv[1])
@@ -349,7 +349,7 @@ async def refused(work):
 
 async def main():
     delivered = []
-    journal = await Journal.open(path, Header("https://acme.example"), deliver=delivered.extend)
+    journal = await FileJournal.open(path, Header("https://acme.example"), deliver=delivered.extend)
     a, b, c = await journal.recall([Entry(bytes([n]) * 16, n, n) for n in (1, 2, 3)])
     await journal.sent(a.id)
     limit(os.path.getsize(f"{path}-wal"))
@@ -509,10 +509,10 @@ def test_two_journals_do_not_disturb_each_other(path, tmp_path):
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from ucontact_async.batch.journal import Entry, Header, Journal
+from ucontact_async.batch.journal import Entry, FileJournal, Header
 
 async def main():
-    journal = await Journal.open(Path(sys.argv[1]), Header("https://acme.example"), deliver=list)
+    journal = await FileJournal.open(Path(sys.argv[1]), Header("https://acme.example"), deliver=list)
     a, b, c = await journal.recall([Entry(bytes([n]) * 16, n, n) for n in (1, 2, 3)])
     await journal.sent(a.id)
     journal.settled(a.id, "succeeded", "", 1, None)

@@ -1,0 +1,44 @@
+"""The flight of one row: its mark in the journal before the first byte, and the journal's last word at that moment."""
+
+from __future__ import annotations
+
+from ..endpoint import Flight, Safety
+from .intake import Job
+from .journal import DOUBTED, Journal
+from .later import Later
+from .turns import is_removal
+
+__all__ = ["RowFlight"]
+
+
+class RowFlight(Flight):
+    """Marks its row sent before the first byte: what may happen once only, and removals, which may arrive late."""
+
+    def __init__(self, journal: Journal, job: Job, later: Later) -> None:
+        self.arms = journal.durable and (job.prepared.safety is Safety.ONCE or is_removal(job.request))
+        self.armed = False
+        self._journal = journal
+        self._later = later
+        self._job = job
+        if journal.may_leave is not None:
+            self.may_leave = self._may_leave
+
+    async def arm(self) -> None:
+        """Mark the row."""
+        if not self.armed:
+            self.armed = True
+            await self._journal.sent(self._job.id)
+
+    def withdraw(self) -> None:
+        """Take the mark back."""
+        if self.armed:
+            self.armed = False
+            reason = self._later.mark(self._job, doubted=self.lost is not None)
+            self._journal.planned(self._job.id, DOUBTED if self._job.doubted else reason)
+
+    def _may_leave(self) -> bool:
+        assert self._journal.may_leave is not None
+        allowed = self._journal.may_leave()
+        # Refused, its row is as if it had never been read.
+        self.forbidden = self.forbidden or not allowed
+        return allowed
