@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from ..errors import JournalError, NotSent
-from .journal_file import DOUBTED, Change, Entry, Header, JournalFile, Recalled
+from .journal_file import DOUBTED, Change, Header, JournalFile
 from .journal_removals import doubted, overtaken
+from .recollection import Entry, Recalled
 
 __all__ = ["DOUBTED", "Change", "Commits", "Entry", "FileJournal", "Header", "Journal", "OpenJournal", "Recalled"]
 

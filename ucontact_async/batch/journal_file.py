@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import re
 import sqlite3
@@ -21,13 +22,11 @@ from typing import IO, Any
 import msgspec
 
 from ..errors import JournalBusy, JournalError, JournalMismatch
+from .recollection import Entry, Recalled, recollect
 
-__all__ = ["DOUBTED", "Change", "Entry", "Header", "JournalFile", "Recalled", "key_of"]
+__all__ = ["DOUBTED", "Change", "Header", "JournalFile"]
 
 _FORMAT = "2"
-# What must not be sent again: the call was made, or may have been.
-_DONE = ("succeeded", "unknown")
-_FIRST = {"succeeded": 0, "unknown": 0, "undone": 1}
 # How many rows one statement asks for: SQLite before 3.32 takes 999 values.
 _ASKED = 500
 # The reason of a row that ended known, after a try that did not: that one may still arrive.
@@ -76,35 +75,6 @@ class Header(msgspec.Struct, frozen=True):
     server: str
     operation: str = "*"
     digest: str = ""
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """A row as the journal knows it: digest of the canonical request, what makes it the same call, its position.
-
-    ``endpoint`` and ``request``, a JSON object, are what it says, kept for people and for an undo.
-    """
-
-    content: bytes
-    identity: int
-    position: int
-    endpoint: str = ""
-    request: str = ""
-
-
-class Recalled(msgspec.Struct, frozen=True):
-    """What the journal remembers of a row: ``status`` is ``new`` or the state an earlier run or undo left it in.
-
-    ``undoing`` is the state of a row whose undo was begun and not ended: its call may be there or not.
-    ``duplicate_of`` is the position of another row that is the same call, ``None`` where there is none. ``at`` is when
-    the row became what it is, in Unix seconds.
-    """
-
-    id: int
-    key: str
-    status: str
-    reason: str
-    duplicate_of: int | None
-    at: int | None = None
 
 
 class Change(msgspec.Struct):
@@ -234,30 +204,14 @@ class JournalFile:
         db = self.db
         alike = self._alike(entries)
         (last,) = db.execute("SELECT coalesce(max(id), 0) FROM rows").fetchone()
-        added: list[tuple[Any, ...]] = []
-        met: list[tuple[Any, ...]] = []
-        recalled = []
-        for entry in entries:
-            same = alike[entry.identity]
-            own, occurrence, duplicate_of = self._twin(entry, same) if same else (None, 1, None)
-            if own is not None:
-                known = "undoing" if own[7] else own[5]
-                recalled.append(Recalled(own[0], key_of(entry.content, own[2]), known, own[6], duplicate_of, own[8]))
-                # Whether it is skipped is decided anew: until then it counts as a row that may be sent.
-                own[3:6] = self.run, entry.position, "planned" if own[5] == "skipped" else own[5]
-                met.append((*own[3:6], own[0]))
-                continue
-            last += 1
-            same.append([last, entry.content, occurrence, self.run, entry.position, "planned", "", 0, None])
-            added.append((last, entry.content, occurrence, entry.identity, self.run, entry.position))
-            recalled.append(Recalled(last, key_of(entry.content, occurrence), "new", "", duplicate_of))
-        db.executemany("UPDATE rows SET run = ?, position = ?, status = ? WHERE id = ?", met)
+        found = recollect(entries, alike, self.run, itertools.count(last + 1))
+        db.executemany("UPDATE rows SET run = ?, position = ?, status = ? WHERE id = ?", found.met)
         db.executemany(
             "INSERT INTO rows (id, content, occurrence, identity, run, position, status) "
             "VALUES (?, ?, ?, ?, ?, ?, 'planned')",
-            added,
+            found.added,
         )
-        return recalled
+        return found.recalled
 
     def _alike(self, entries: Sequence[Entry]) -> dict[int, list[list[Any]]]:
         """Return, by identity, what the file holds of the same calls as ``entries``, in the order it was entered."""
@@ -272,19 +226,6 @@ class JournalFile:
             ):
                 alike[identity].append(row)
         return alike
-
-    def _twin(self, entry: Entry, same: list[list[Any]]) -> tuple[list[Any] | None, int, int | None]:
-        """Return which of the ``same`` calls ``entry`` is, which number it has if none, and of which it is a double."""
-        twins = [row for row in same if row[1] == entry.content]
-        earlier = [row for row in twins if row[3] < self.run]
-        # What is done counts first: where rows were taken out of the input, what is left over must not be sent.
-        own = min(earlier, key=lambda row: _FIRST.get(row[5], len(_FIRST)), default=None)
-        duplicate_of = None
-        for row in same:
-            if row is not own and (row[5] != "skipped" if row[3] == self.run else row[5] in _DONE):
-                duplicate_of = row[4]
-                break
-        return own, twins[-1][2] + 1 if twins else 1, duplicate_of
 
     def ask(self, question: str, values: Sequence[Any]) -> Iterator[Any]:
         """Yield what the database answers."""
@@ -340,11 +281,6 @@ class JournalFile:
             self._lock.close()
         if self._folder is not None:
             self._folder.cleanup()
-
-
-def key_of(content: bytes, occurrence: int) -> str:
-    """Return what a row is called: the digest of its request, and its number among equal ones from the second on."""
-    return content.hex() if occurrence == 1 else f"{content.hex()}-{occurrence}"
 
 
 def _locked(path: Path) -> IO[bytes]:

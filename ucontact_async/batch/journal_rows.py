@@ -19,7 +19,8 @@ from ..api import ENDPOINTS
 from ..endpoint import Request
 from ..errors import JournalError
 from ..text import Rules
-from .journal_file import JournalFile, key_of
+from .journal_file import JournalFile
+from .recollection import key_of
 
 __all__ = ["JournalRow", "JournalRows", "open_journal"]
 

@@ -98,8 +98,8 @@ MUTANTS = {
     ],
     "the key has no occurrence number": [
         Edit(
-            "batch/journal_file.py",
-            "earlier = [row for row in twins if row[3] < self.run]",
+            "batch/recollection.py",
+            "earlier = [row for row in twins if row[3] < run]",
             "earlier = twins",
         ),
     ],

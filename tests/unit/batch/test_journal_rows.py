@@ -8,7 +8,8 @@ from hashlib import blake2b
 import pytest
 
 from ucontact_async import JournalBusy, JournalError, Respool, ScheduledCall, open_journal
-from ucontact_async.batch.journal_file import Change, Entry, Header, JournalFile
+from ucontact_async.batch.journal_file import Change, Header, JournalFile
+from ucontact_async.batch.recollection import Entry
 
 HEADER = Header("https://acme.example", "schedule", "digest")
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
