@@ -39,7 +39,8 @@ from .tokens import TokenManager, TokenStore
 from .wire import Reply, encode_form, masked
 
 if TYPE_CHECKING:
-    from .batch.intake import Planner
+    from .batch.intake import Planner, Source
+    from .batch.journal import OpenJournal
     from .batch.options import BulkOptions
     from .batch.report import Report
     from .batch.runner import Bulk
@@ -264,9 +265,14 @@ class UContact:
         return self.run(requests, options)
 
     def run(
-        self, items: Iterable[Any] | AsyncIterable[Any], options: BulkOptions, *, planner: Planner | None = None
+        self,
+        items: Iterable[Any] | AsyncIterable[Any] | Source,
+        options: BulkOptions,
+        *,
+        planner: Planner | None = None,
+        open_journal: OpenJournal | None = None,
     ) -> Bulk:
-        """Open a run over ``items``: what :meth:`stream`, :meth:`bulk` and the command line stand on.
+        """Open a run over ``items``: what :meth:`stream`, :meth:`bulk`, the command line and the fleet stand on.
 
         With a ``planner`` (see ``batch.operations.plan``) the items may be rows of a file.
         """
@@ -282,6 +288,7 @@ class UContact:
             spawn=self._spawn,
             planner=planner,
             pace=pace,
+            open_journal=open_journal,
             lane=lambda: self._caller.lane.name,
             profile=self.settings.profile,
         )

@@ -6,8 +6,9 @@ The only place where input is read and validated. It sends nothing and does not 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -15,15 +16,16 @@ from typing import Any, Protocol
 import anyio
 import msgspec
 
-from ..endpoint import Caller, Prepared, Request
+from ..endpoint import Prepared, Request
 from ..errors import InvalidRequest, OutcomeUnknown, ReplyLost
-from .journal import DOUBTED, Entry, Journal, Recalled
+from ..text import Rules
+from .journal import DOUBTED, Entry, Memory, Recalled
 from .operations import identity_of
 from .options import BulkOptions
 from .outcome import REFUSED, RESENT, Outcome, Status
 from .sources import Row
 
-__all__ = ["REMOVALS", "Intake", "Job", "LeftOut", "Planner"]
+__all__ = ["REMOVALS", "Encoder", "Intake", "Job", "LeftOut", "Planner", "Source"]
 
 # How many rows one question to the journal covers; also how far the input is read ahead.
 BLOCK = 256
@@ -52,6 +54,19 @@ class Planner(Protocol):
         ...
 
 
+class Encoder(Protocol):
+    """What makes bytes of a request: a caller, or whoever only looks."""
+
+    @property
+    def rules(self) -> Rules:
+        """What the text formats need to know of the server."""
+        ...
+
+    def prepare(self, request: Request[Any]) -> Prepared[Any]:
+        """Apply all rules of the API to ``request``; raise :class:`InvalidRequest` naming the field."""
+        ...
+
+
 class Job(msgspec.Struct, frozen=True, gc=False):
     """A row that is to be sent."""
 
@@ -66,15 +81,31 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     """Whether an earlier run sent it, and never learnt what became of it."""
 
 
+class Source(ABC):
+    """An input that comes in blocks by itself, where one item at a time would cost too much."""
+
+    @abstractmethod
+    async def ready(self) -> None:
+        """Return once a block can be had without waiting; may be cancelled."""
+
+    @abstractmethod
+    async def block(self, size: int) -> Sequence[Any]:
+        """Return at most ``size`` items; none at the end."""
+
+    @abstractmethod
+    async def aclose(self) -> Sequence[Any]:
+        """Let go of the input and return what it gave that is in no block."""
+
+
 class Intake:
     """Hands out jobs, and settles at once what needs no sending."""
 
     def __init__(
         self,
-        items: Iterable[Any] | AsyncIterable[Any],
+        items: Iterable[Any] | AsyncIterable[Any] | Source,
         *,
-        caller: Caller,
-        journal: Journal,
+        caller: Encoder,
+        journal: Memory,
         options: BulkOptions,
         now: Callable[[], datetime],
         planner: Planner | None,
@@ -86,7 +117,7 @@ class Intake:
 
         ``settle`` takes a row whose outcome an earlier run lost, and when, or returns what is to be said of it.
         """
-        self._source = _Source(items)
+        self._source = items if isinstance(items, Source) else _Iterated(items)
         self._caller = caller
         self._journal = journal
         self._options = options
@@ -284,7 +315,7 @@ def stopped(job: Job) -> Outcome:
     return outcome_of(job, Status.SKIPPED, reason="stopped", detail="the run was stopped before it was sent")
 
 
-class _Source:
+class _Iterated(Source):
     """Any iterable, in blocks; an async one gives what is ready and never waits to fill a block."""
 
     def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
@@ -299,7 +330,6 @@ class _Source:
             raise TypeError(f"expected an iterable of requests, got {type(items).__name__}")
 
     async def ready(self) -> None:
-        """Return once a block can be had without waiting."""
         if self._async is not None:
             if self._upcoming is None:
                 self._upcoming = asyncio.ensure_future(anext(self._async))
@@ -322,7 +352,6 @@ class _Source:
         return items
 
     async def aclose(self) -> list[Any]:
-        """Let go of the input and return what it gave that is in no block."""
         left = []
         if self._upcoming is not None:
             self._upcoming.cancel()

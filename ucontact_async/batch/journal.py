@@ -18,13 +18,39 @@ from .journal_file import DOUBTED, Change, Header, JournalFile
 from .journal_removals import doubted, overtaken
 from .recollection import Entry, Recalled
 
-__all__ = ["DOUBTED", "Change", "Commits", "Entry", "FileJournal", "Header", "Journal", "OpenJournal", "Recalled"]
+__all__ = [
+    "DOUBTED",
+    "Change",
+    "Commits",
+    "Entry",
+    "FileJournal",
+    "Header",
+    "Journal",
+    "Memory",
+    "OpenJournal",
+    "Recalled",
+]
 
 # Settled marks ride with the next commit of sent marks, and wait no longer than this for one.
 _LINGER = 0.05
 
 
-class Journal(Protocol):
+class Memory(Protocol):
+    """What is asked about rows before any is sent."""
+
+    async def recall(self, entries: Sequence[Entry]) -> list[Recalled]:
+        """Return what is known of each of ``entries``, entering those that are new."""
+        ...
+
+    async def overtaken(self, endpoints: Sequence[str]) -> frozenset[int]:
+        """Return the rows not done that a later row took over: removals (``endpoints``) by calls, and calls by them."""
+        ...
+
+    def settled(self, row: int, status: str, reason: str, attempts: int, outcome: Any) -> None:
+        """Note how ``row`` ended; ``outcome``, if there is one, is delivered after the commit."""
+
+
+class Journal(Memory, Protocol):
     """What a run asks of the memory of its rows; nothing in a run knows which one it has."""
 
     @property
@@ -37,16 +63,8 @@ class Journal(Protocol):
         """Asked just before a first byte, on no clock but a monotonic one: whether it may leave. ``None`` always."""
         ...
 
-    async def recall(self, entries: Sequence[Entry]) -> list[Recalled]:
-        """Return what is known of each of ``entries``, entering those that are new."""
-        ...
-
     async def doubted(self, endpoints: Sequence[str], since: int) -> list[tuple[str, str, int]]:
         """Return endpoint, request and moment of what was sent since then to ``endpoints`` and may still arrive."""
-        ...
-
-    async def overtaken(self, endpoints: Sequence[str]) -> frozenset[int]:
-        """Return the rows not done that a later row took over: removals (``endpoints``) by calls, and calls by them."""
         ...
 
     async def sent(self, row: int, step: str = "") -> None:
@@ -57,9 +75,6 @@ class Journal(Protocol):
 
     def planned(self, row: int, reason: str = "") -> None:
         """Take the mark of ``row`` back: it surely did not happen."""
-
-    def settled(self, row: int, status: str, reason: str, attempts: int, outcome: Any) -> None:
-        """Note how ``row`` ended; ``outcome``, if there is one, is delivered after the commit."""
 
     async def aclose(self) -> None:
         """Write what is left and let go."""

@@ -21,7 +21,7 @@ from ..pace import Pace
 from ..settings import ServerProfile
 from .flight import RowFlight
 from .fuse import Fuse
-from .intake import Intake, Job, Planner, outcome_of, stopped
+from .intake import Intake, Job, Planner, Source, outcome_of, stopped
 from .journal import FileJournal, Header, Journal, OpenJournal
 from .later import WAITERS, Later, Unsettled
 from .options import BulkOptions
@@ -41,7 +41,7 @@ class Bulk:
 
     def __init__(
         self,
-        items: Iterable[Any] | AsyncIterable[Any],
+        items: Iterable[Any] | AsyncIterable[Any] | Source,
         *,
         caller: Caller,
         limiter: Limiter,
