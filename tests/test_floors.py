@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / ROOT
 
 FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
     "errors java_dates local_time settings text list_file",
-    "endpoint wire api contract",
+    "endpoint codec wire api contract",
     "pool lane answers downloads uploads tokens token_store retry limiter adaptive pace serving",
     "caller",
     "batch recordings",

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ca
 
 import msgspec
 
+from .codec import FormCodec
 from .errors import NotSent, OutcomeUnknown, Throttled, Unauthorized
-from .wire import FormCodec, Reply, fields_of, masked
+from .wire import Reply, fields_of, masked
 
 if TYPE_CHECKING:
     from types import MethodType

@@ -13,6 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from sound_requests import RULES, sound
 
 from ucontact_async.api import ENDPOINTS
+from ucontact_async.codec import FormCodec
 from ucontact_async.errors import (
     Forbidden,
     InvalidRequest,
@@ -28,7 +29,7 @@ from ucontact_async.errors import (
 )
 from ucontact_async.settings import ServerProfile
 from ucontact_async.text import GUID, OPTIONAL_TIMESTAMP, Campaign
-from ucontact_async.wire import Answer, FormCodec, Reply, encode_form, fields_of, masked, read_answer, retry_after
+from ucontact_async.wire import Answer, Reply, encode_form, fields_of, masked, read_answer, retry_after
 
 PROFILE = ServerProfile()
 whole_text = st.text(st.characters(exclude_categories=["Cs"]))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -277,10 +278,10 @@ class Plan(Generic[T_co]):
         return self._campaign
 
 
-IDENTITY: dict[type[Request[Any]], tuple[str, ...]] = {
-    ScheduledCall: ("campaign", "destination", "calldate"),
-    DialerTask: ("campaign", "destination", "calldate"),
-    Respool: ("campaign", "destination", "contact"),
+IDENTITY: dict[type[Request[Any]], Callable[[Any], tuple[str, str, Any]]] = {
+    ScheduledCall: attrgetter("campaign", "destination", "calldate"),
+    DialerTask: attrgetter("campaign", "destination", "calldate"),
+    Respool: attrgetter("campaign", "destination", "contact"),
 }
 """The fields in which two requests for the same call agree; of other types, all that is sent counts."""
 
@@ -296,16 +297,18 @@ def identity_of(request: Request[Any], body: bytes, zone: tzinfo | None = None) 
     if names is None:
         counted = path.encode() + b"\0" + body
     else:
-        counted = "\0".join([path, *[_counted(name, getattr(request, name), zone) for name in names]]).encode()
+        # Campaign, destination and what else counts: a loop over the names would take twice the time.
+        campaign, destination, which = names(request)
+        if isinstance(which, datetime):
+            which = _moment(which, zone)
+        counted = f"{path}\0{campaign}\0{destination.replace('-', '')}\0{which}".encode()
     return int.from_bytes(blake2b(counted, digest_size=8).digest(), "big", signed=True)
 
 
-def _counted(name: str, value: object, zone: tzinfo | None) -> str:
-    if isinstance(value, datetime):
-        if zone is not None and (text := local_text(value, zone)) is not None:
-            return text.replace(" ", "T")
-        moment = value.replace(microsecond=0)
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC) if zone is None else moment.astimezone(zone).replace(tzinfo=None)
-        return moment.isoformat()
-    return str(value).replace("-", "") if name == "destination" else str(value)
+def _moment(value: datetime, zone: tzinfo | None) -> str:
+    if zone is not None and (text := local_text(value, zone)) is not None:
+        return text.replace(" ", "T")
+    moment = value.replace(microsecond=0)
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC) if zone is None else moment.astimezone(zone).replace(tzinfo=None)
+    return moment.isoformat()
