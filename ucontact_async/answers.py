@@ -15,6 +15,8 @@ from aiohttp.http import HttpProcessingError, HttpResponseParser
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
 
+    from .wire import Answer
+
 __all__ = ["Head", "Heads", "unchunked"]
 
 _BLANK_LINE = b"\r\n\r\n"
@@ -42,6 +44,16 @@ class Heads:
     def __init__(self) -> None:
         """Know none yet."""
         self._latest = Head(_BLANK_LINE, {}, None, closes=True)  # no answer begins so
+        self._raw = _BLANK_LINE
+        self._answer: Answer | None = None
+
+    def repeated(self, buffer: bytearray, filled: int) -> Answer | None:
+        """Return the answer that was remembered if the first ``filled`` bytes are that one, head and body."""
+        return self._answer if filled == len(self._raw) and buffer.startswith(self._raw) else None
+
+    def remember(self, raw: bytes, answer: Answer) -> None:
+        """Keep a whole ``answer`` as it came, after which a connection goes on: most say ``1`` like the one before."""
+        self._raw, self._answer = raw, answer
 
     def find(self, buffer: bytearray, filled: int, handler: ResponseHandler) -> Head | None:
         """Return the head that the first ``filled`` bytes begin with, ``None`` while it is not whole.

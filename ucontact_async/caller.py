@@ -33,7 +33,7 @@ from .retry import RetryRule
 from .settings import Settings
 from .text import Rules
 from .tokens import Token, TokenManager
-from .wire import Reply, read_answer
+from .wire import Answer, Reply, read_answer
 
 __all__ = ["Abandoned", "HttpCaller"]
 
@@ -93,6 +93,7 @@ class HttpCaller:
         self._notify = notify
         self._clock = clock
         self._shown: tuple[Token | None, str | None] = None, None
+        self._done: Answer | None = None
 
     def with_options(self, settings: Settings, priority: Priority, pace: Pace | None = None) -> HttpCaller:
         """Return a caller that shares everything else; ``pace`` is kept by its calls beside that of the limiter."""
@@ -208,8 +209,7 @@ class HttpCaller:
     async def _try(
         self, prepared: Prepared[R], flight: Flight, token: Token | None, send_by: float | None, wait: float | None
     ) -> R:
-        attempt = Attempt(send_by=send_by, clock=self._clock)
-        attempt.may_leave = flight.may_leave
+        attempt = Attempt(send_by=send_by, clock=self._clock, may_leave=flight.may_leave)
         flight.progress = attempt
         if flight.forbidden:
             attempt.forbid()
@@ -235,8 +235,17 @@ class HttpCaller:
             if flight.arms and not attempt.left:
                 flight.withdraw()
             raise
+        # A lane gives one answer for all that are alike: to read "1" again and again would take 6,000 instructions.
+        if answer is not self._done or prepared.reply is not Reply.DONE:
+            return self._read(answer, prepared)
+        return None  # type: ignore[return-value]  # R is None
+
+    def _read(self, answer: Answer, prepared: Prepared[R]) -> R:
         reply: Reply[R] = prepared.reply
-        return read_answer(answer, reply, self.settings.profile)
+        value = read_answer(answer, reply, self.settings.profile)
+        if reply is Reply.DONE:
+            self._done = answer
+        return value
 
     async def _take_slot(self, prepared: Prepared[Any], flight: Flight, attempt: Attempt, wait: float | None) -> None:
         """Wait for gate, pace and slot, in this order; armed in between, so that no slot is held for a journal."""

@@ -1,8 +1,7 @@
 """The command lane: small requests over connections leased from aiohttp's connector, one at a time on each.
 
-DNS, TLS and connecting stay aiohttp's, and so does every answer that is not exactly the expected one. In between
-stands one buffer, one write and one future a request: a tenth of the work of a session. What may go this way is
-decided here; what an answer means is not.
+DNS, TLS and connecting stay aiohttp's, and so does every answer that is not exactly the expected one. In between stands
+one buffer, one write and one future a request. What may go this way is decided here; what an answer means is not.
 """
 
 from __future__ import annotations
@@ -131,10 +130,14 @@ class Link(asyncio.BufferedProtocol):
     def _read(self) -> Answer | None:
         """Return the answer, ``None`` while it is not whole; ``ValueError`` if aiohttp has to read it."""
         filled = self._filled
+        assert self.attempt is not None
+        if (known := self._heads.repeated(self._buffer, filled)) is not None:
+            self.attempt.phase = Phase.ANSWERED
+            self.free(keep=True)
+            return known
         head = self._heads.find(self._buffer, filled, self._handler)
         if head is None:
             return None
-        assert self.attempt is not None
         self.attempt.phase = Phase.ANSWERED
         if head.length is not None:
             end = head.size + head.length
@@ -151,8 +154,11 @@ class Link(asyncio.BufferedProtocol):
         if filled > end and self.answers:
             self._lane.desynchronised(self)
             raise UnreadableReply(_TWICE, status=200)
-        self.free(keep=filled == end and not head.closes)
-        return Answer(200, head.headers, body)
+        answer = Answer(200, head.headers, body)
+        if keep := filled == end and not head.closes:
+            self._heads.remember(bytes(self._view[:filled]), answer)
+        self.free(keep=keep)
+        return answer
 
     async def read_on(self, outgoing: Outgoing, attempt: Attempt, deadline: float) -> Answer:
         """Return the answer that aiohttp's parser reads."""
@@ -324,7 +330,7 @@ class CommandLane:
             connection = await self._session.lease(leasing)
         self.loop, self._thread = loop, get_ident()
         left = end - loop.time()
-        if connection.transport is None or connection.transport.is_closing():
+        if (transport := connection.transport) is None or transport.is_closing():
             connection.close()
             raise aiohttp.ServerDisconnectedError  # in the turn that made it: nothing has left
         try:

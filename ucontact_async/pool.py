@@ -79,55 +79,49 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
         return f"Outgoing({self.path}, {len(self.body)} bytes)"
 
 
-class Attempt:
-    """One try at one request; made by the caller, written by the lane."""
+class Attempt(msgspec.Struct, kw_only=True, eq=False):
+    """One try at one request; made by the caller, written by the lane.
 
-    __slots__ = ("_clock", "_reused", "_send_by", "_transport",
-                 "guarded", "incomplete", "large", "may_leave", "phase", "stale")  # fmt: skip
+    ``send_by`` is the moment on ``clock`` after which the first byte must not leave, ``may_leave`` has the last word on
+    it. ``reused`` says whether the connection has carried an earlier request.
+    """
 
-    def __init__(self, *, send_by: float | None = None, clock: Callable[[], float] | None = None) -> None:
-        """``send_by`` is the moment on ``clock`` after which the first byte must not leave."""
-        self.phase = Phase.WAITING
-        self.incomplete = False
-        self.stale = False
-        self.guarded = False
-        self.large: LargeBody | None = None
-        self._send_by = send_by
-        self._clock = clock
-        self.may_leave: Callable[[], bool] | None = None
-        self._transport: asyncio.Transport | None = None
-        self._reused = False
+    send_by: float | None = None
+    clock: Callable[[], float] | None = None
+    phase: Phase = Phase.WAITING
+    incomplete: bool = False
+    stale: bool = False
+    guarded: bool = False
+    reused: bool = False
+    may_leave: Callable[[], bool] | None = None
+    large: LargeBody | None = None
+    transport: asyncio.Transport | None = None
 
     @property
     def left(self) -> bool:
         """Whether the first byte may have left."""
         return self.phase is not Phase.WAITING
 
-    @property
-    def reused(self) -> bool:
-        """Whether the connection has carried an earlier request."""
-        return self._reused
-
     def forbid(self) -> None:
         """See to it that the first byte does not leave any more."""
-        self._clock, self._send_by = (lambda: 0.0), -1.0
+        self.clock, self.send_by = (lambda: 0.0), -1.0
 
     def expired(self) -> bool:
         """Whether it is too late for the first byte."""
-        late = self._send_by is not None and self._clock is not None and self._clock() > self._send_by
+        late = self.send_by is not None and self.clock is not None and self.clock() > self.send_by
         return late or (self.may_leave is not None and not self.may_leave())
 
     def connected(self, transport: asyncio.Transport | None, *, reused: bool) -> None:
         """Note the connection; from here on the first byte may leave at any moment."""
-        self._transport = transport
-        self._reused = reused
+        self.transport = transport
+        self.reused = reused
         self.stale = False
         self.phase = Phase.SENT
 
     def held_back(self) -> None:
         """Note that the connection was given up before a byte was handed to it."""
         # A fresh one is not replaced at once: a server that accepts and resets would be asked without a pause.
-        self.stale = self._reused
+        self.stale = self.reused
         self.phase = Phase.WAITING
 
     def divide(self, body: bytes) -> LargeBody:
@@ -149,7 +143,7 @@ class Attempt:
         """
         if self.large is not None and self.large.unwritten:
             self.incomplete = True
-        transport, self._transport = self._transport, None
+        transport, self.transport = self.transport, None
         # Closed twice, or closed when it was lost, asyncio's TLS transport fails at whatever it is asked.
         if transport is None or getattr(transport, "_ssl_protocol", transport) is None:
             return
@@ -184,15 +178,19 @@ class Lane(Protocol):
 _ATTEMPT: ContextVar[Attempt] = ContextVar("ucontact_async_attempt")
 
 
+# What poll is asked for; 0 where there is no poll.
+_SIGNS: int = select.POLLIN | getattr(select, "POLLRDHUP", 0) if hasattr(select, "poll") else 0
+
+
 def readable(transport: asyncio.Transport) -> bool:
     """Return whether bytes or the end of the stream wait on an idle connection: it must not be used again."""
     sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
+    if sock is None or (number := sock.fileno()) < 0:
         return True
-    if not hasattr(select, "poll"):
-        return bool(select.select([sock.fileno()], [], [], 0)[0])
+    if not _SIGNS:
+        return bool(select.select([number], [], [], 0)[0])
     poller = select.poll()
-    poller.register(sock.fileno(), select.POLLIN | getattr(select, "POLLRDHUP", 0))
+    poller.register(number, _SIGNS)
     return bool(poller.poll(0))
 
 

@@ -67,8 +67,8 @@ class Encoder(Protocol):
         ...
 
 
-class Job(msgspec.Struct, frozen=True, gc=False):
-    """A row that is to be sent."""
+class Job(msgspec.Struct, gc=False, eq=False):
+    """A row that is to be sent; ``id`` and ``key`` are the journal's."""
 
     index: int
     row: Row | None
@@ -152,9 +152,9 @@ class Intake:
                     await self._read_block()
         return self._jobs.popleft()
 
-    def turns_away(self, job: Job) -> bool:
-        """Leave ``job`` out if its calldate has passed, and say whether that was so."""
-        if late := self._late(job.request):
+    def turns_away(self, job: Job, now: datetime | None = None) -> bool:
+        """Leave ``job`` out if its calldate has passed, and say whether that was so; ``now`` is the present."""
+        if late := self._late(job.request, now or self._now()):
             why = "calldate has passed; say --allow-past (allow_past=True) to have it called at once"
             self._skip(job, "late", why)
         return late
@@ -189,16 +189,17 @@ class Intake:
         if outcomes:
             self._emit(outcomes)
         recalled = await self._journal.recall([job.entry for job in jobs])
+        now = self._now()
         for job, known in zip(jobs, recalled, strict=True):
-            doubted = known.status == "unknown" or known.reason == DOUBTED
-            known_job = Job(job.index, job.row, job.request, job.prepared, job.entry, known.id, known.key, doubted)
+            job.id, job.key = known.id, known.key
+            job.doubted = known.status == "unknown" or known.reason == DOUBTED
             if self._overtaken is None and known.status in ("unknown", "failed"):
                 self._overtaken = await self._journal.overtaken(REMOVALS)
             if self._overtaken and known.id in self._overtaken and job.prepared.path in REMOVALS:
                 why = "a later call of its number was made since: sent now, it would take that one off"
-                self._known(known_job, Status(known.status), known.reason or ReplyLost.__name__, why)
+                self._known(job, Status(known.status), known.reason or ReplyLost.__name__, why)
             else:
-                self._decide(known_job, known)
+                self._decide(job, known, now)
 
     def _plan(self, item: Any, index: int) -> Job | Outcome:
         row = item if isinstance(item, Row) else None
@@ -236,24 +237,14 @@ class Intake:
             detail=str(error),
         )
 
-    def _decide(self, job: Job, known: Recalled) -> None:
+    def _decide(self, job: Job, known: Recalled, now: datetime) -> None:
         """Enqueue ``job``, or settle it for what is known of it."""
-        safety = job.prepared.safety
-        if known.status == "succeeded" and not self._options.repeat:
-            self._known(job, Status.SKIPPED, "done before", "an earlier run did it")
-        elif known.status == "undoing":
-            why = "an undo of it was begun and not ended; end it with `ucontact-async undo`"
-            self._known(job, Status.UNKNOWN, "undoing", why)
-        elif known.status == "undone" and not self._options.retry_undone:
-            self._known(job, Status.SKIPPED, "undone", "it was taken back; say --retry-undone (retry_undone=True)")
-        elif known.status == "unknown" and not safety.allows(_LOST):
-            self._lost(job, known)
-        elif known.status == "failed" and not self._again(known.reason):
-            self._known(job, Status.FAILED, known.reason, "the server refused it in an earlier run (--retry-refused)")
-        elif known.duplicate_of is not None and self._options.on_duplicate != "allow":
+        if known.status != "new" and self._settled_before(job, known):
+            return
+        if known.duplicate_of is not None and self._options.on_duplicate != "allow":
             where = "row" if job.row is not None else "request"
             self._skip(job, "duplicate", f"duplicate of {where} {known.duplicate_of}: the same call")
-        elif self.turns_away(job):
+        elif self.turns_away(job, now):
             pass
         elif self._options.dry_run:
             self._skip(job, "dry run", "would be sent")
@@ -261,6 +252,23 @@ class Intake:
             self._emit([stopped(job)])
         else:
             self._jobs.append(job)
+
+    def _settled_before(self, job: Job, known: Recalled) -> bool:
+        """Settle ``job`` by what an earlier run left of it, and say whether that is all there is to do."""
+        if known.status == "succeeded" and not self._options.repeat:
+            self._known(job, Status.SKIPPED, "done before", "an earlier run did it")
+        elif known.status == "undoing":
+            why = "an undo of it was begun and not ended; end it with `ucontact-async undo`"
+            self._known(job, Status.UNKNOWN, "undoing", why)
+        elif known.status == "undone" and not self._options.retry_undone:
+            self._known(job, Status.SKIPPED, "undone", "it was taken back; say --retry-undone (retry_undone=True)")
+        elif known.status == "unknown" and not job.prepared.safety.allows(_LOST):
+            self._lost(job, known)
+        elif known.status == "failed" and not self._again(known.reason):
+            self._known(job, Status.FAILED, known.reason, "the server refused it in an earlier run (--retry-refused)")
+        else:
+            return False
+        return True
 
     def _lost(self, job: Job, known: Recalled) -> None:
         why = "an earlier run sent it and never learnt the outcome; it is not sent again"
@@ -276,13 +284,13 @@ class Intake:
     def _again(self, reason: str) -> bool:
         return reason in RESENT or reason not in REFUSED or self._options.retry_refused
 
-    def _late(self, request: Request[Any]) -> bool:
+    def _late(self, request: Request[Any], now: datetime) -> bool:
         moment = getattr(request, "calldate", None)
         if moment is None or self._options.allow_past:
             return False
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=self._caller.rules.zone)
-        return bool(moment < self._now())
+        return bool(moment < now)
 
     def _known(self, job: Job, status: Status, reason: str, detail: str) -> None:
         self._emit([outcome_of(job, status, reason=reason, detail=detail, earlier=True)])

@@ -30,7 +30,7 @@ WAITERS = 4
 """How many of the rows that waited may be under way at once."""
 
 
-class Unsettled(Job, frozen=True, kw_only=True):
+class Unsettled(Job, kw_only=True):
     """A row to be settled; ``lost`` is its outcome until then."""
 
     lost: Outcome

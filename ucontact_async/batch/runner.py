@@ -27,6 +27,7 @@ from .later import WAITERS, Later, Unsettled
 from .options import BulkOptions
 from .outbox import Outbox
 from .outcome import Outcome, Status, status_of
+from .places import Places
 from .report import Report
 
 __all__ = ["Bulk"]
@@ -70,6 +71,7 @@ class Bulk:
         self._clock = clock
         self._now = now
         self._pace = pace
+        self._hesitates = pace is not None or options.not_after is not None
         self._outbox = Outbox(ordered=options.ordered)
         self._deliver = self._outbox.put
         self._flights: dict[anyio.CancelScope, Flight | None] = {}
@@ -94,7 +96,7 @@ class Bulk:
         header = Header(self._server, options.operation, options.digest)
         self._workers = self._limiter.widen(options.max_concurrency)
         # Rows that waited go beside the workers' own, and all together are no more than that.
-        self._slots = anyio.Semaphore(self._workers, fast_acquire=True)
+        self._places = Places(lambda: self._workers)
         try:
             self._journal = await self._open_journal(header, self._deliver)
             try:
@@ -143,8 +145,12 @@ class Bulk:
     async def finish(self) -> Report:
         """Read all outcomes that are left and return the report: ``async for`` over them, at less cost."""
         while (outcomes := await self._outbox.take()) is not None:
-            for outcome in outcomes:
-                self._count(outcome)
+            if self.options.progress is None:
+                for outcome in outcomes:
+                    self.report.add(outcome)
+            else:
+                for outcome in outcomes:
+                    self._count(outcome)
         self._conclude()
         return self.report
 
@@ -249,14 +255,15 @@ class Bulk:
         flight = self._flights[scope] = RowFlight(self._journal, job, self._later)
         started = self._clock()
         try:
-            if self._pace is not None:
-                await self._pace.turn()
-            if self.options.not_after is not None and (late := self._expired(job)) is not None:
+            if (self._hesitates or not self._logged_in) and (late := await self._hesitate(job)) is not None:
                 self._settle(job, late, flight)
                 return
-            if not self._logged_in:
-                await self._log_in()
-            reply = await self._perform(job, flight)
+            if not self._places.take():
+                await self._places.wait()
+            try:
+                reply = await self._caller.perform(job.prepared, flight, wait=None)
+            finally:
+                self._places.leave()
         except JournalError:
             # Not even its mark could be written: nothing of it left, and nothing else may leave.
             self._deliver([stopped(job)])
@@ -279,15 +286,14 @@ class Bulk:
         else:
             self._settle(job, self._succeeded(job, reply, flight.attempts, self._clock() - started), flight)
 
-    async def _perform(self, job: Job, flight: Flight) -> Any:
-        try:
-            self._slots.acquire_nowait()  # nobody is in the way but rows that waited
-        except anyio.WouldBlock:
-            await self._slots.acquire()
-        try:
-            return await self._caller.perform(job.prepared, flight, wait=None)
-        finally:
-            self._slots.release()
+    async def _hesitate(self, job: Job) -> Outcome | None:
+        """Wait for the pace and for the first login; return what became of ``job`` if it is too late for it then."""
+        if self._pace is not None:
+            await self._pace.turn()
+        late = self._expired(job)
+        if late is None and not self._logged_in:
+            await self._log_in()
+        return late
 
     async def _due(self) -> Job | None:
         """Return the next row that had to wait and may still go."""
@@ -315,14 +321,14 @@ class Bulk:
         async def begin() -> None:
             nonlocal held
             await self._log_in()
-            await self._slots.acquire()
+            await self._places.wait()
             held = True
 
         try:
             await self._later.settle(job, board, begin)
         finally:
             if held:
-                self._slots.release()
+                self._places.leave()
 
     async def _log_in(self) -> None:
         """Have one worker log in while the others wait: a login that fails costs one row and ends the run."""

@@ -66,7 +66,7 @@ MUTANTS = {
         Edit("batch/journal_file.py", "SET status = 'unknown', at", "SET status = 'succeeded', at"),
     ],
     "an unknown row is sent again by the next run": [
-        Edit("batch/intake.py", 'known.status == "unknown" and not safety.allows(_LOST)', "False"),
+        Edit("batch/intake.py", 'known.status == "unknown" and not job.prepared.safety.allows(_LOST)', "False"),
     ],
     "an unknown row is called failed": [
         Edit(
