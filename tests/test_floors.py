@@ -55,6 +55,7 @@ CONFINED = {  # a module or call, and the only modules that may use it
     "msgspec": "*",
     "os.environ": "settings",
     "os.getenv": "settings",
+    "phonenumbers": "batch.rules.numbers",
     "print": "cli cli.* __main__",
     "procrastinate": "fleet fleet.*",
     "psycopg": "fleet fleet.*",

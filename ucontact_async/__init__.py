@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from .batch.journal_rows import JournalRow, JournalRows, open_journal
     from .batch.outcome import Outcome, Status
     from .batch.report import Report
+    from .batch.rules.caps import Cap
+    from .batch.rules.do_not_call import DoNotCall
+    from .batch.rules.file import read_rules
+    from .batch.rules.rules import DialRules
+    from .batch.rules.windows import Window
     from .batch.settle import ReplaceSchedule
     from .blocking import Blocking, run
     from .caller import Abandoned
@@ -75,11 +80,14 @@ _HOMES = {
     "BulkError": "errors",
     "CallWorkflow": "api.calls",
     "CampaignStatus": "api.campaigns",
+    "Cap": "batch.rules.caps",
     "ConvertRecording": "api.recordings",
     "DialAudit": "batch.audit",
+    "DialRules": "batch.rules.rules",
     "DialerTask": "api.dialers",
     "Dialled": "batch.audit",
     "Disposition": "api.calls",
+    "DoNotCall": "batch.rules.do_not_call",
     "DownloadReport": "recordings.report",
     "Downloaded": "recordings.report",
     "FileTokenStore": "token_store",
@@ -137,11 +145,13 @@ _HOMES = {
     "UploadReport": "api.lists",
     "UploadedFile": "api.lists",
     "Watch": "api.watch",
+    "Window": "batch.rules.windows",
     "ZonedListFile": "api.lists",
     "audit_double_dials": "batch.audit",
     "open_journal": "batch.journal_rows",
     "openapi_document": "contract",
     "postman_collection": "contract",
+    "read_rules": "batch.rules.file",
     "run": "blocking",
 }
 
@@ -156,11 +166,14 @@ __all__ = [
     "BulkError",
     "CallWorkflow",
     "CampaignStatus",
+    "Cap",
     "ConvertRecording",
     "DialAudit",
+    "DialRules",
     "DialerTask",
     "Dialled",
     "Disposition",
+    "DoNotCall",
     "DownloadReport",
     "Downloaded",
     "FileTokenStore",
@@ -218,12 +231,14 @@ __all__ = [
     "UploadReport",
     "UploadedFile",
     "Watch",
+    "Window",
     "ZonedListFile",
     "__version__",
     "audit_double_dials",
     "open_journal",
     "openapi_document",
     "postman_collection",
+    "read_rules",
     "run",
 ]
 
