@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .batch.journal import OpenJournal
     from .batch.options import BulkOptions
     from .batch.report import Report
+    from .batch.rules.rules import DialRules
     from .batch.runner import Bulk
     from .batch.settle import ReplaceSchedule
 
@@ -203,6 +204,7 @@ class UContact:
         on_unknown: Literal["hold"] | ReplaceSchedule = "hold",
         on_duplicate: Literal["refuse", "skip", "allow"] = "refuse",
         not_after: datetime | Callable[[Request[Any]], datetime | None] | None = None,
+        rules: DialRules | None = None,
         dry_run: bool = False,
         ordered: bool = False,
         amended: bool = False,
@@ -230,6 +232,7 @@ class UContact:
             on_duplicate: ``"refuse"`` and ``"skip"`` leave out the second of two rows that are the same call,
                 ``"allow"`` sends it.
             not_after: a moment, or a function of the request that gives one, after which a row is not sent.
+            rules: when, whom and how often to call; what they forbid is skipped as ``blocked: NAME``.
             dry_run: check, compare and encode everything; send nothing and write no journal.
             ordered: yield outcomes in the order of the input.
             amended: take a journal of another version of the input: known rows are not sent again.
@@ -254,6 +257,7 @@ class UContact:
             on_unknown=on_unknown,
             on_duplicate=on_duplicate,
             not_after=not_after,
+            rules=rules,
             dry_run=dry_run,
             ordered=ordered,
             amended=amended,
@@ -315,6 +319,7 @@ class UContact:
         on_unknown: Literal["hold"] | ReplaceSchedule = "hold",
         on_duplicate: Literal["refuse", "skip", "allow"] = "refuse",
         not_after: datetime | Callable[[Request[Any]], datetime | None] | None = None,
+        rules: DialRules | None = None,
         dry_run: bool = False,
         ordered: bool = False,
         amended: bool = False,
@@ -338,6 +343,7 @@ class UContact:
             on_unknown=on_unknown,
             on_duplicate=on_duplicate,
             not_after=not_after,
+            rules=rules,
             dry_run=dry_run,
             ordered=ordered,
             amended=amended,

@@ -272,10 +272,10 @@ async def test_what_waited_too_long_is_not_sent(emulator, journal):
         report = await uc.bulk([removal(1), call(1, calldate=soon)], journal=journal, on_unknown=policy)
         assert report.reasons["skipped", "late"] == 1
         emulator.set_faults({"rules": [rule("close_after_apply")]})
-        # Nothing for the first time it is asked, before the call is sent; then a moment that has passed.
-        moments = iter([None])
+        # Nothing until the call was sent; then a moment that has passed.
         passed = datetime.now(UTC)
-        report = await uc.bulk([call(2)], journal=journal, on_unknown=QUICK, not_after=lambda _: next(moments, passed))
+        limit = lambda _: passed if scheduled(emulator) else None  # noqa: E731
+        report = await uc.bulk([call(2)], journal=journal, on_unknown=QUICK, not_after=limit)
     assert "not to be sent after" in report.problems[0].detail
     assert scheduled(emulator) == {"090000002": 1}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..endpoint import Flight, Safety
 from .intake import Job
 from .journal import DOUBTED, Journal
@@ -14,13 +16,15 @@ __all__ = ["RowFlight"]
 class RowFlight(Flight):
     """Marks its row sent before the first byte: what may happen once only, and removals, which may arrive late."""
 
-    def __init__(self, journal: Journal, job: Job, later: Later) -> None:
+    def __init__(self, journal: Journal, job: Job, later: Later, permit: Callable[[], bool] | None) -> None:
+        """``permit`` is asked before the first byte too."""
         self.arms = journal.durable and (job.prepared.safety is Safety.ONCE or is_removal(job.request))
         self.armed = False
         self._journal = journal
         self._later = later
         self._job = job
-        if journal.may_leave is not None:
+        self._permit = permit
+        if journal.may_leave is not None or permit is not None:
             self.may_leave = self._may_leave
 
     async def arm(self) -> None:
@@ -37,8 +41,7 @@ class RowFlight(Flight):
             self._journal.planned(self._job.id, DOUBTED if self._job.doubted else reason)
 
     def _may_leave(self) -> bool:
-        assert self._journal.may_leave is not None
-        allowed = self._journal.may_leave()
-        # Refused, its row is as if it had never been read.
-        self.forbidden = self.forbidden or not allowed
-        return allowed
+        if self._journal.may_leave is not None and not self._journal.may_leave():
+            self.forbidden = True  # its row is as if it had never been read
+            return False
+        return self._permit is None or self._permit()

@@ -112,10 +112,12 @@ class Intake:
         emit: Callable[[list[Outcome]], None],
         room: Callable[[], Awaitable[None]],
         settle: Callable[[Job, Outcome, int | None], Outcome | None],
+        blocked: Callable[[Job], Outcome | None] | None = None,
     ) -> None:
         """``emit`` gets outcomes that need no journal; ``room`` returns once the consumer has taken enough of them.
 
         ``settle`` takes a row whose outcome an earlier run lost, and when, or returns what is to be said of it.
+        ``blocked`` gives the outcome of a row that may not go: a dry run says so.
         """
         self._source = items if isinstance(items, Source) else _Iterated(items)
         self._caller = caller
@@ -126,6 +128,7 @@ class Intake:
         self._emit = emit
         self._room = room
         self._settle = settle
+        self._blocked = blocked
         self._jobs: deque[Job] = deque()
         self._reading = asyncio.Lock()
         self._index = 0
@@ -247,7 +250,9 @@ class Intake:
         elif self.turns_away(job, now):
             pass
         elif self._options.dry_run:
-            self._skip(job, "dry run", "would be sent")
+            blocked = None if self._blocked is None else self._blocked(job)
+            would = outcome_of(job, Status.SKIPPED, reason="dry run", detail="would be sent")
+            self._journal.settled(job.id, "skipped", "dry run", 0, blocked or would)
         elif self._stopped:
             self._emit([stopped(job)])
         else:

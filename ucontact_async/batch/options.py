@@ -12,6 +12,7 @@ import msgspec
 from ..endpoint import Request
 from ..errors import SettingsError
 from .report import Report
+from .rules.rules import DialRules
 from .settle import ReplaceSchedule
 
 __all__ = ["BulkOptions"]
@@ -38,6 +39,7 @@ class BulkOptions(msgspec.Struct, frozen=True, kw_only=True):
     on_unknown: Literal["hold"] | ReplaceSchedule = "hold"
     on_duplicate: Literal["refuse", "skip", "allow"] = "refuse"
     not_after: datetime | Callable[[Request[Any]], datetime | None] | None = None
+    rules: DialRules | None = None
     dry_run: bool = False
     ordered: bool = False
     amended: bool = False

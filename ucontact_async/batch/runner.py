@@ -21,7 +21,8 @@ from ..pace import Pace
 from ..settings import ServerProfile
 from .flight import RowFlight
 from .fuse import Fuse
-from .intake import Intake, Job, Planner, Source, outcome_of, stopped
+from .gate import Gate, permit_of
+from .intake import Intake, Job, Planner, Source, stopped
 from .journal import FileJournal, Header, Journal, OpenJournal
 from .later import WAITERS, Later, Unsettled
 from .options import BulkOptions
@@ -71,7 +72,7 @@ class Bulk:
         self._clock = clock
         self._now = now
         self._pace = pace
-        self._hesitates = pace is not None or options.not_after is not None
+        self._hesitates = pace is not None or options.not_after is not None or options.rules is not None
         self._outbox = Outbox(ordered=options.ordered)
         self._deliver = self._outbox.put
         self._flights: dict[anyio.CancelScope, Flight | None] = {}
@@ -101,6 +102,7 @@ class Bulk:
             self._journal = await self._open_journal(header, self._deliver)
             try:
                 await self._later.open(self._journal)
+                self._gate = await Gate.opened(options, zone=self._caller.rules.zone, now=self._now)
             except BaseException:
                 await self._journal.aclose()
                 raise
@@ -117,6 +119,7 @@ class Bulk:
             emit=self._deliver,
             room=self._outbox.room,
             settle=self._later.take,
+            blocked=None if self._gate is None else self._gate.blocked,
         )
         # A task of the client, not of the consumer: who is cancelled in the block must not cancel calls on the wire.
         self._running = self._spawn(self._run())
@@ -252,11 +255,12 @@ class Bulk:
                 del self._flights[scope]
 
     async def _send(self, job: Job, scope: anyio.CancelScope) -> None:
-        flight = self._flights[scope] = RowFlight(self._journal, job, self._later)
+        permit = None if self._gate is None else permit_of(self._gate, job)
+        flight = self._flights[scope] = RowFlight(self._journal, job, self._later, permit)
         started = self._clock()
         try:
-            if (self._hesitates or not self._logged_in) and (late := await self._hesitate(job)) is not None:
-                self._settle(job, late, flight)
+            if (self._hesitates or not self._logged_in) and (blocked := await self._hesitate(job)) is not None:
+                self._settle(job, blocked, flight)
                 return
             if not self._places.take():
                 await self._places.wait()
@@ -273,7 +277,8 @@ class Bulk:
                 flight.withdraw()
                 self._deliver([stopped(job)])
             else:
-                self._settle(job, self._failed(job, error, self._clock() - started), flight)
+                blocked = self._gate.blocked(job) if self._gate is not None and isinstance(error, NotSent) else None
+                self._settle(job, blocked or self._failed(job, error, self._clock() - started), flight)
         except BaseException:
             # Cancelled: what left is unknown, what did not leave is as if it had never been read.
             if flight.left or flight.lost is not None:
@@ -287,21 +292,21 @@ class Bulk:
             self._settle(job, self._succeeded(job, reply, flight.attempts, self._clock() - started), flight)
 
     async def _hesitate(self, job: Job) -> Outcome | None:
-        """Wait for the pace and for the first login; return what became of ``job`` if it is too late for it then."""
+        """Wait for the pace and for the first login; return what became of ``job`` if it may not go then."""
         if self._pace is not None:
             await self._pace.turn()
-        late = self._expired(job)
-        if late is None and not self._logged_in:
+        blocked = None if self._gate is None else await self._gate.blocks(job)
+        if blocked is None and not self._logged_in:
             await self._log_in()
-        return late
+        return blocked
 
     async def _due(self) -> Job | None:
         """Return the next row that had to wait and may still go."""
         while (job := await self._later.next()) is not None:
             if isinstance(job, Unsettled):
-                if (late := self._expired(job)) is None:
+                if self._gate is None or (blocked := self._gate.blocked(job)) is None:
                     return job
-                self._later.keep(job, late.detail)
+                self._later.keep(job, blocked.detail)
             elif not self._intake.turns_away(job):
                 return job
             self._later.leave(job)
@@ -314,6 +319,8 @@ class Bulk:
 
         def board(flight: Flight) -> bool:
             self._flights[scope] = flight
+            if self._gate is not None:
+                flight.may_leave = permit_of(self._gate, job)
             return not self._stopping.is_set()
 
         held = False
@@ -343,6 +350,8 @@ class Bulk:
         reason = self._later.reason(job, outcome, doubted=flight.lost is not None)
         settled = self._later.take(job, outcome) if outcome.status is Status.UNKNOWN else outcome
         self._journal.settled(job.id, outcome.status, reason, outcome.attempts, settled)
+        if self._gate is not None:
+            self._gate.ended(job, outcome.status)
         self._judge(outcome)
 
     def _succeeded(self, job: Job, reply: Any, attempts: int, seconds: float) -> Outcome:
@@ -371,13 +380,6 @@ class Bulk:
             attempts=error.attempts,
             seconds=seconds,
         )
-
-    def _expired(self, job: Job) -> Outcome | None:
-        limit = self.options.not_after
-        moment = limit(job.request) if callable(limit) else limit
-        if moment is None or self._now() <= moment:
-            return None
-        return outcome_of(job, Status.SKIPPED, reason="expired", detail=f"it was not to be sent after {moment}")
 
     def _judge(self, outcome: Outcome) -> None:
         """Stop the run where going on would do harm or no good; counts are of this run."""

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -46,7 +47,7 @@ class DoNotCall(msgspec.Struct, frozen=True):
         given = str(self.numbers) if isinstance(self.numbers, str | Path) else "***"
         return f"DoNotCall({given}, max_age_days={self.max_age_days}, name={self.name!r})"
 
-    def __rich_repr__(self) -> Iterator[str]:
+    def __rich_repr__(self) -> Any:
         yield repr(self)
 
 

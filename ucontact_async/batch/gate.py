@@ -1,0 +1,108 @@
+"""The gate before the wire: whether a row may go now, by ``not_after`` and the rules of the dial.
+
+It makes outcomes of what the rules say and tells them what became of a row; it knows no rule.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
+
+import anyio.to_thread
+
+from ..errors import SettingsError
+from .intake import Job, outcome_of
+from .journal_calls import calls_since
+from .later import Unsettled
+from .options import BulkOptions
+from .outcome import Outcome, Status
+from .rules.rules import CALLS, Check
+
+__all__ = ["Gate", "permit_of"]
+
+
+class Gate:
+    """Asked of every row before anything is sent, after every wait, and in the step that writes its first byte."""
+
+    def __init__(self, options: BulkOptions, *, zone: tzinfo | None, now: Callable[[], datetime]) -> None:
+        """``zone`` is the server's. Use :meth:`opened`."""
+        self._options = options
+        self._now = now
+        self._check = None if options.rules is None else Check(options.rules, zone=zone, now=now)
+        self._reading = asyncio.Lock()
+
+    @classmethod
+    async def opened(cls, options: BulkOptions, *, zone: tzinfo | None, now: Callable[[], datetime]) -> Gate | None:
+        """Return the gate of a run with ``options``, once lists and the calls that caps count are read.
+
+        ``None`` where nothing is to be asked. Raises :class:`SettingsError` or :class:`JournalError`.
+        """
+        if options.rules is None and options.not_after is None:
+            return None
+        gate = cls(options, zone=zone, now=now)
+        if gate._check is not None:
+            await gate._read(gate._check)
+            if gate._check.rules.caps:
+                await anyio.to_thread.run_sync(gate._count, gate._check)
+        return gate
+
+    async def blocks(self, job: Job) -> Outcome | None:
+        """Return the outcome of ``job`` if it may not go now; what a cap lets pass is booked."""
+        if self._check is not None and self._check.stale:
+            try:
+                await self._read(self._check)
+            except SettingsError as error:
+                return _left_out(job, "blocked: do not call", str(error))
+        return self.blocked(job)
+
+    def blocked(self, job: Job) -> Outcome | None:
+        """Return the same without waiting."""
+        limit = self._options.not_after
+        moment = limit(job.request) if callable(limit) else limit
+        if moment is not None and self._now() > moment:
+            why = f"it was not to be sent after {moment}"
+            return _left_out(job, "expired", why)
+        if self._check is None:
+            return None
+        cells = {} if job.row is None else job.row.fields
+        # An unknown call that is to be settled is one of those that were booked when it was sent.
+        counted = isinstance(job, Unsettled)
+        block = self._check.blocked(job.index, job.request, cells, counted=counted)
+        if block is None:
+            return None
+        return _left_out(job, f"blocked: {block.rule}", block.detail)
+
+    def ended(self, job: Job, status: Status) -> None:
+        """Note how ``job`` ended: what surely did not happen counts for no cap."""
+        if self._check is not None:
+            if status in (Status.SUCCEEDED, Status.UNKNOWN):
+                self._check.keep(job.index)
+            else:
+                self._check.release(job.index)
+
+    async def _read(self, check: Check) -> None:
+        async with self._reading:
+            if check.stale:
+                await anyio.to_thread.run_sync(check.read)
+
+    def _count(self, check: Check) -> None:
+        journal, others = self._options.journal, check.rules.journals
+        if journal is None and not others:
+            raise SettingsError("a cap is answered from the journal: give journal=, or journals= of other runs")
+        since = self._now() - timedelta(hours=max(cap.hours for cap in check.rules.caps))
+        own = [] if journal is None or not journal.exists() else [journal]
+        for path in dict.fromkeys(path.resolve() for path in (*own, *others)):
+            for request, sent in calls_since(path, since):
+                if isinstance(request, CALLS):
+                    check.count(request, sent)
+
+
+def permit_of(gate: Gate, job: Job) -> Callable[[], bool]:
+    """Return what the flight of ``job`` is to ask before its first byte leaves."""
+    return lambda: gate.blocked(job) is None
+
+
+def _left_out(job: Job, reason: str, detail: str) -> Outcome:
+    # What this run leaves out an earlier one may have done.
+    return outcome_of(job, Status.UNKNOWN if job.doubted else Status.SKIPPED, reason=reason, detail=detail)
