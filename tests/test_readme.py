@@ -64,6 +64,9 @@ def test_the_shell_blocks_run(environment, tmp_path):
     """The commands on files run as they are printed, in their order, with an emulator for the server."""
     (tmp_path / "contacts.csv").write_text("destination;calldate\n090000001;2099-05-05 10:00\n", encoding="utf-8")
     (tmp_path / "gone.csv").write_text("destination\n090000001\n", encoding="utf-8")
+    (tmp_path / "leads.csv").write_text("destination;calldate\n090000001;2099-05-05 10:00\n", encoding="utf-8")
+    (tmp_path / "do_not_call.txt").write_text("090000002\n", encoding="utf-8")
+    (tmp_path / "rules.toml").write_text(dict(BLOCKS)["toml"], encoding="utf-8")
     export, *commands = "".join(SHELL[1:]).splitlines()
     assert export.startswith("export UCONTACT_URL=")
     for command in commands:

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..batch.history import History
     from ..batch.outcome import Outcome
     from ..batch.report import Rejects, Report
+    from ..batch.rules.rules import DialRules
     from ..batch.runner import Bulk
     from ..batch.sources import OneRow
     from ..client import UContact
@@ -56,6 +57,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         parser.set_defaults(run=run, operation=name)
     for parser in (schedule, task):
         _add_settling(parser)
+    for parser in (schedule, respool, task):
+        what = "when, whom and how often to call: windows, do-not-call lists, caps, numbers (TOML)"
+        parser.add_argument("--rules", metavar="FILE", type=Path, help=what)
     task.add_argument(
         "--mode",
         required=True,
@@ -121,12 +125,13 @@ async def _run(args: argparse.Namespace) -> int:
     planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping_of(args.map))
     history = history_of(args)
     say(source.describe())
-    if planned.ignored:
-        say(f"columns not used: {', '.join(planned.ignored)}")
+    rules = _rules(args, source.columns)
+    if ignored := [column for column in planned.ignored if rules is None or column not in rules.columns]:
+        say(f"columns not used: {', '.join(ignored)}")
     async with client_of(args) as uc:
         planned.check(source, uc.rules)
         rejects = Rejects(_report_path(args, number), source.columns)
-        stream = uc.run(source, options(source.digest), planner=planned)
+        stream = uc.run(source, options(source.digest, rules), planner=planned)
         total = 1 if number else lines_of(str(args.file))
         report = await follow(stream, total, rejects, _show_request(uc) if args.dry_run else None, history)
     print_report(report, rejects, repeated=operation.repeatable)
@@ -162,7 +167,7 @@ def _options(args: argparse.Namespace, operation: str) -> Any:
     pace = pace_of(args) | _settling(args)
     journal = None if args.no_journal else (args.journal or args.file.with_name(args.file.name + ".journal"))
 
-    def with_digest(digest: str) -> BulkOptions:
+    def with_digest(digest: str, rules: DialRules | None = None) -> BulkOptions:
         return BulkOptions(
             **pace,
             journal=journal,
@@ -171,12 +176,32 @@ def _options(args: argparse.Namespace, operation: str) -> Any:
             amended=args.amended,
             retry_undone=args.retry_undone,
             allow_past=args.allow_past,
+            rules=rules,
             operation=operation,
             digest=digest,
         )
 
     with_digest("")  # refuses bad options before the file is read
     return with_digest
+
+
+def _rules(args: argparse.Namespace, columns: Sequence[str]) -> DialRules | None:
+    """Return the rules of ``--rules``; without it, those of the limits that the rows themselves bring along."""
+    from ..batch.rules.file import read_rules
+    from ..batch.rules.rules import DialRules
+    from ..errors import SettingsError
+
+    if not hasattr(args, "rules"):
+        return None
+    limits = DialRules(costly="allow")
+    if args.rules is None:
+        return limits if set(limits.columns) & set(columns) else None
+    rules = read_rules(args.rules)
+    for column in rules.columns:
+        if column not in columns and column not in limits.columns:
+            there = ", ".join(columns)
+            raise SettingsError(f"{args.rules} names the column {column!r}, and the file has {there}")
+    return rules
 
 
 def _settling(args: argparse.Namespace) -> dict[str, Any]:
