@@ -60,6 +60,7 @@ CONFINED = {  # a module or call, and the only modules that may use it
     "procrastinate": "fleet fleet.*",
     "psycopg": "fleet fleet.*",
     "psycopg_pool": "fleet fleet.*",
+    "python_calamine": "batch.workbook",
     "pytest": "testing",
     "random.*": "",  # but random.Random: randomness is a constructor argument
     "rich": "cli.live",

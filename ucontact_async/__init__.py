@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .batch.rules.rules import DialRules
     from .batch.rules.windows import Window
     from .batch.settle import ReplaceSchedule
+    from .batch.table import Table
     from .blocking import Blocking, run
     from .caller import Abandoned
     from .client import UContact
@@ -135,6 +136,7 @@ _HOMES = {
     "SettingsError": "errors",
     "Snapshot": "api.watch",
     "Status": "batch.outcome",
+    "Table": "batch.table",
     "TagRecording": "api.recordings",
     "Throttled": "errors",
     "TypedNumber": "list_file",
@@ -221,6 +223,7 @@ __all__ = [
     "SettingsError",
     "Snapshot",
     "Status",
+    "Table",
     "TagRecording",
     "Throttled",
     "TypedNumber",

@@ -266,7 +266,9 @@ class UContact:
             allow_past=allow_past,
             progress=progress,
         )
-        return self.run(requests, options)
+        from .batch.table import Table
+
+        return self.run(requests, options, planner=requests if isinstance(requests, Table) else None)
 
     def run(
         self,

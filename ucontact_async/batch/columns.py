@@ -56,6 +56,11 @@ class Column(msgspec.Struct, frozen=True):
     read: Callable[[str, str], Any] | None = None
     also: tuple[str, ...] = ()
 
+    @property
+    def dialled(self) -> bool:
+        """Whether it holds numbers to dial, of which a leading zero counts."""
+        return self.read in (_number, _numbers)
+
 
 COLUMNS: dict[str, Column] = {
     "destination": Column("the number to dial", _number, ("telefono", "celular", "numero", "phone", "number")),

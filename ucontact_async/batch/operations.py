@@ -24,6 +24,7 @@ from ..endpoint import Request
 from ..errors import InvalidRequest, SettingsError
 from ..local_time import local_text
 from ..text import CAMPAIGN, CAMPAIGN_OR_ALL, PAIRS, Rules, TextFormat, mask_phone, printable
+from .cells import REPORTED
 from .columns import COLUMNS, PAIR
 from .sources import Row
 
@@ -32,8 +33,6 @@ __all__ = ["IDENTITY", "OPERATIONS", "Operation", "Plan", "identity_of", "plan"]
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-# What the report adds to rows that are fed back in.
-_REPORTED = frozenset({"row", "outcome", "reason"})
 # Rows of a rejects file that another journal knows as sent, or as the twin of one that was.
 _HELD = frozenset({"unknown", "duplicate"})
 # Where a field has no column of its name, what its value came from.
@@ -161,7 +160,7 @@ def plan(
         if name not in found and (name != "campaign" or campaign is None):
             raise SettingsError(_missing(name, theirs))
     used = set(found.values())
-    ignored = tuple(column for column in theirs if column not in used and column.casefold() not in _REPORTED)
+    ignored = tuple(column for column in theirs if column not in used and column.casefold() not in REPORTED)
     return Plan(operation, found, campaign, ignored)
 
 
@@ -217,6 +216,7 @@ class Plan(Generic[T_co]):
         self._pairs = tuple((our[len(PAIR) :], their) for our, their in columns.items() if our.startswith(PAIR))
         ours = {our: their for our, their in columns.items() if not our.startswith(PAIR)}
         self._cells = tuple((our, their, COLUMNS[our].read, our in needed) for our, their in ours.items())
+        self._dialled = tuple(their for our, their in ours.items() if COLUMNS[our].dialled)
         try:
             PAIRS.encode({name: "" for name, _ in self._pairs}, "data", Rules())
         except InvalidRequest as error:
@@ -230,6 +230,8 @@ class Plan(Generic[T_co]):
         """
         if row.problem is not None:
             raise InvalidRequest("row", row.problem)
+        if row.typed is not None:
+            self._refuse_typed(row.typed)
         fields = row.fields
         if (held := fields.get("outcome")) in _HELD and not self.operation.repeatable:
             raise InvalidRequest("outcome", f"says {held}: it may ring already; empty the cell to have the row sent")
@@ -245,6 +247,12 @@ class Plan(Generic[T_co]):
             return self._build(**given)
         except InvalidRequest as error:
             raise InvalidRequest(self.column_of(error.field), error.reason) from None
+
+    def _refuse_typed(self, typed: Mapping[str, str]) -> None:
+        for column in self._dialled:
+            if column in typed:
+                why = "where a number to dial loses its leading zeros; make the column text and write it again"
+                raise InvalidRequest(column, f"{typed[column]}, {why}")
 
     def check(self, rows: Iterable[Row], rules: Rules) -> None:
         """Raise :class:`SettingsError` for a ``--campaign`` that no campaign can have or that a row contradicts.

@@ -10,7 +10,8 @@ from typing import IO, Self
 
 import msgspec
 
-from ..errors import BulkError
+from ..errors import BulkError, InvalidRequest
+from .cells import REPORTED, guarded
 from .outcome import Outcome, Status
 
 __all__ = ["Counts", "Rejects", "Report"]
@@ -111,15 +112,15 @@ class Rejects:
     """Writes every row that did not succeed to a CSV that opens by double click and can be fed back in.
 
     UTF-8 with BOM, ``;`` between cells, the file's own columns and then ``row``, ``outcome`` and ``reason``. It is
-    created with the first such row, for its owner only. Cells that a spreadsheet would take for a formula are kept as
-    they are: feeding back must not change a number.
+    created with the first such row, for its owner only. A cell that a spreadsheet would take for a formula, a quantity
+    or a date has an apostrophe before it, which :class:`CsvSource` takes off again: feeding back changes nothing.
     """
 
     def __init__(self, path: Path | None, columns: tuple[str, ...]) -> None:
         """``columns`` are those of the input; without a ``path`` nothing is written."""
         self.path = path
         self.rows = 0
-        self._columns = tuple(column for column in columns if column not in _ADDED)
+        self._columns = tuple(column for column in columns if column not in REPORTED)
         self._file: IO[str] | None = None
 
     def add(self, outcome: Outcome) -> None:
@@ -131,9 +132,9 @@ class Rejects:
             descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             self._file = os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="")
             self._writer = csv.writer(self._file, delimiter=";")
-            self._writer.writerow([*self._columns, *_ADDED])
-        cells = [outcome.row.fields.get(column, "") for column in self._columns]
-        why = outcome.detail or outcome.reason
+            self._writer.writerow([*map(guarded, self._columns), *REPORTED])
+        cells = [guarded(_cell(outcome, column)) for column in self._columns]
+        why = guarded(outcome.detail or outcome.reason)
         self._writer.writerow([*cells, outcome.row.number, _word(outcome), why])
         self.rows += 1
 
@@ -145,7 +146,13 @@ class Rejects:
             self.path.unlink(missing_ok=True)
 
 
-_ADDED = ("row", "outcome", "reason")
+def _cell(outcome: Outcome, column: str) -> str:
+    assert outcome.row is not None
+    text = outcome.row.fields.get(column, "")
+    typed, error = outcome.row.typed, outcome.error
+    if typed and column in typed and isinstance(error, InvalidRequest) and error.field == column and text.isdigit():
+        return f"{text}.0"  # as text it would be taken for the number that it no longer is
+    return text
 
 
 def _word(outcome: Outcome) -> str:

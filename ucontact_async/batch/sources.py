@@ -20,8 +20,9 @@ from typing import Any
 import msgspec
 
 from ..errors import SettingsError
+from .cells import REPORTED, unguarded
 
-__all__ = ["CsvSource", "OneRow", "Row"]
+__all__ = ["WORKBOOK", "CsvSource", "OneRow", "Row", "check_header"]
 
 _BLOCK = 65_536
 _LONGEST_LINE = 131_072
@@ -33,7 +34,8 @@ _QUOTED = re.compile(r'"[^"]*"?')
 _DECLARED = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _ENCODING_NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8 with BOM", "cp1252": "Windows-1252"}
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_WORKBOOK = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+WORKBOOK = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""What the file of a workbook begins with."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -41,11 +43,13 @@ class Row(msgspec.Struct, frozen=True):
 
     ``number`` is the line of the file on which it begins, the first line being 1. ``problem`` says why the line could
     not be read as a row; ``fields`` then holds its raw text under the first column, so that nothing of it is lost.
+    ``typed`` says of cells that were no text in a workbook or table where they are and what they held.
     """
 
     number: int
     fields: dict[str, str]
     problem: str | None = None
+    typed: dict[str, str] | None = None
 
     def __repr__(self) -> str:
         # Cells are numbers and names of persons.
@@ -57,6 +61,7 @@ class OneRow:
 
     def __init__(self, column: str, cell: str) -> None:
         self.columns = (column,)
+        self.last = 1
         self.digest = hashlib.blake2b(cell.encode(), digest_size=16).hexdigest()
         self._row = Row(1, {column: cell})
 
@@ -71,9 +76,10 @@ class OneRow:
 class CsvSource:
     """The rows of a CSV file, one at a time, as often as they are asked for.
 
-    The file is read once on construction: for its ``encoding``, the names of its ``columns`` and the ``digest`` of all
-    its bytes; ``delimiter`` is ``None`` for a file of one column. Raises :class:`SettingsError` for a file that cannot
-    be read and, while rows are read, for one that changes under it.
+    The file is read once on construction: for its ``encoding``, the names of its ``columns``, the ``digest`` of all its
+    bytes and the number of its ``last`` line; ``delimiter`` is ``None`` for a file of one column. In a file of rejects
+    the apostrophes that guard cells from a spreadsheet are taken off again. Raises :class:`SettingsError` for a file
+    that cannot be read and, while rows are read, for one that changes under it.
     """
 
     def __init__(
@@ -86,11 +92,13 @@ class CsvSource:
         steady = _SteadyFile(self.path)
         self._stamp = steady.stamp
         with io.BufferedReader(steady, _BLOCK) as file:
-            self.encoding, self.digest = _examine(file, self.path, encoding)
+            self.encoding, self.digest, self.last = _examine(file, self.path, encoding)
         self.delimiter = delimiter
         try:
             with self._open() as text:
-                self.columns = _check_header([cell.strip() for cell in self._begin(_Lines(text))[0]], self.path)
+                names = [cell.strip() for cell in self._begin(_Lines(text))[0]]
+                self._guarded = tuple(names[-len(REPORTED) :]) == REPORTED
+                self.columns = check_header([*map(unguarded, names)] if self._guarded else names, self.path)
         except csv.Error as error:
             raise SettingsError(f"{self.path}: the first line does not name the columns: {error}") from None
 
@@ -117,6 +125,8 @@ class CsvSource:
                 # Spreadsheets leave rows of bare separators behind: they are blank lines too.
                 if not any(map(str.strip, cells)):
                     continue
+                if self._guarded:
+                    cells = [*map(unguarded, cells)]
                 if len(cells) == width or (len(cells) < width and len(lines.taken) == 1):
                     yield Row(number, dict(zip_longest(columns, cells, fillvalue="")))
                 else:
@@ -156,7 +166,8 @@ def _delimiter_of(header: str) -> str | None:
     return best if best in bare else None
 
 
-def _check_header(names: list[str], path: Path) -> tuple[str, ...]:
+def check_header(names: list[str], path: Path) -> tuple[str, ...]:
+    """Return the names of the columns; raise :class:`SettingsError` where they do not name each."""
     for position, name in enumerate(names, 1):
         if not name:
             raise SettingsError(f"{path}: column {position} has no name; name it, or remove the separator too many")
@@ -167,20 +178,21 @@ def _check_header(names: list[str], path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _examine(file: io.BufferedReader[_SteadyFile], path: Path, encoding: str | None) -> tuple[str, str]:
+def _examine(file: io.BufferedReader[_SteadyFile], path: Path, encoding: str | None) -> tuple[str, str, int]:
     # The whole file decides: one accent in the last row tells cp1252 from UTF-8.
     digest = hashlib.blake2b(digest_size=16)
     block = file.read(_BLOCK)
     names = [_checked_encoding(encoding)] if encoding is not None else ["utf-8", "cp1252"]
-    if encoding is None and block.startswith(_UTF16 + _WORKBOOK):
+    if encoding is None and block.startswith(_UTF16 + WORKBOOK):
         found = "UTF-16 text" if block.startswith(_UTF16) else "a workbook"
         raise SettingsError(f"{path} is {found}; save it as 'CSV UTF-8'")
     if block.startswith(codecs.BOM_UTF8) and "utf-8" in names:
         names = ["utf-8-sig"]
     decoders = {name: codecs.getincrementaldecoder(name)() for name in names}
-    more = True
+    more, lines = True, 0
     while more:  # the empty block at the end too, for it shows a character cut in two
         digest.update(block)
+        lines += block.count(b"\n")
         for name, decoder in list(decoders.items()):
             try:
                 decoder.decode(block, final=not block)
@@ -190,7 +202,7 @@ def _examine(file: io.BufferedReader[_SteadyFile], path: Path, encoding: str | N
     if not decoders:
         tried = " nor ".join(_ENCODING_NAMES.get(name, name) for name in names)
         raise SettingsError(f"{path} is not {tried}; save it as 'CSV UTF-8' or name its encoding")
-    return next(iter(decoders)), digest.hexdigest()
+    return next(iter(decoders)), digest.hexdigest(), lines
 
 
 def _checked_encoding(encoding: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals
+from .mapping import add_map, mapping_of
 
 if TYPE_CHECKING:
     from ..batch.history import History
@@ -28,7 +29,6 @@ __all__ = [
     "exit_code",
     "follow",
     "history_of",
-    "mapping_of",
     "pace_of",
     "print_report",
     "run",
@@ -51,7 +51,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parsers = {"schedule": schedule, "respool": respool, "task": task, "remove": remove, "dnc-add": dnc_add}
     for name, parser in parsers.items():
         number = name == "dnc-add"
-        what = "a CSV file whose first line names the columns" + (", or one number" if number else "")
+        what = "a CSV file or workbook whose first line names the columns" + (", or one number" if number else "")
         parser.add_argument("file", metavar="FILE|NUMBER" if number else "FILE", type=Path, help=what)
         _add_arguments(parser)
         parser.set_defaults(run=run, operation=name)
@@ -71,7 +71,8 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--campaign", metavar="NAME", help="the campaign of every row, with its arrow: 'Ventas->'")
-    add("--map", metavar="OUR=THEIRS", action="append", default=[], help="our column name and the file's; repeatable")
+    add_map(parser)
+    add("--sheet", metavar="NAME", help="the sheet of a workbook that has several")
     add("--journal", metavar="PATH", type=Path, help="what was sent; the same journal resumes (FILE.journal)")
     add("--no-journal", action="store_true", help="keep no journal: a second run sends everything again")
     add_pace(parser)
@@ -113,16 +114,15 @@ def run(args: argparse.Namespace) -> int:
 async def _run(args: argparse.Namespace) -> int:
     from ..batch.operations import OPERATIONS, plan
     from ..batch.report import Rejects
-    from ..batch.sources import CsvSource
+    from ..batch.workbook import open_source
     from ..errors import Unauthorized
-    from .progress import lines_of
 
     operation = OPERATIONS[f"task-{args.mode}" if args.operation == "task" else args.operation]
     number = _number(args)
     args.no_journal = args.no_journal or (number is not None and args.journal is None)
     options = _options(args, operation.name)
-    source = number or CsvSource(args.file)
-    planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping_of(args.map))
+    source = number or open_source(args.file, sheet=args.sheet)
+    planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping_of(args))
     history = history_of(args)
     say(source.describe())
     rules = _rules(args, source.columns)
@@ -132,8 +132,7 @@ async def _run(args: argparse.Namespace) -> int:
         planned.check(source, uc.rules)
         rejects = Rejects(_report_path(args, number), source.columns)
         stream = uc.run(source, options(source.digest, rules), planner=planned)
-        total = 1 if number else lines_of(str(args.file))
-        report = await follow(stream, total, rejects, _show_request(uc) if args.dry_run else None, history)
+        report = await follow(stream, source.last, rejects, _show_request(uc) if args.dry_run else None, history)
     print_report(report, rejects, repeated=operation.repeatable)
     write_page(
         args, report, history, {"operation": operation.name, "input": source.describe(), "server": uc.settings.url}
@@ -253,19 +252,6 @@ def write_page(args: argparse.Namespace, report: Report, history: History | None
 
     write(args.html, report, history, facts)
     print(f"page: {args.html}")
-
-
-def mapping_of(pairs: list[str]) -> dict[str, str]:
-    """Return what ``--map`` says: the file's column names by ours."""
-    from ..errors import SettingsError
-
-    mapping = {}
-    for pair in pairs:
-        our, equals, their = pair.partition("=")
-        if not equals or not our.strip() or not their.strip():
-            raise SettingsError(f"--map {pair}: write --map OUR=THEIRS, such as --map destination=Telefono")
-        mapping[our.strip()] = their.strip()
-    return mapping
 
 
 def _report_path(args: argparse.Namespace, number: OneRow | None) -> Path | None:

@@ -12,7 +12,7 @@ from ..batch.outcome import Outcome
 from ..batch.report import Report
 from ..limiter import LimiterStats
 
-__all__ = ["EVERY", "ProgressLine", "View", "lines_of", "view_of"]
+__all__ = ["EVERY", "ProgressLine", "View", "view_of"]
 
 # Seconds between two drawings.
 EVERY = 0.2
@@ -84,9 +84,3 @@ class ProgressLine:
     def _write(self, text: str) -> None:
         self._stream.write(f"\r\x1b[K{text}")
         self._stream.flush()
-
-
-def lines_of(path: str) -> int:
-    """Return the number of line ends in a file."""
-    with open(path, "rb") as file:  # noqa: PTH123  a plain open beside a plain count
-        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import JournalMismatch, SettingsError, Unauthorized
-from .bulk import mapping_of
 from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals
+from .mapping import add_map, mapping_of
 
 if TYPE_CHECKING:
     from ..api.lists import ListFile
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..batch.outcome import Outcome
     from ..batch.report import Report
     from ..batch.sources import CsvSource
+    from ..batch.workbook import WorkbookSource
     from ..client import UContact
     from ..list_file import ListRow
 
@@ -38,18 +39,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "upload",
         help="make lists of a dialer of the rows of a file",
-        description="Upload the rows of a CSV file as lists of a dialer. 'accepted' means queued: the lists arrive "
+        description="Upload the rows of a file as lists of a dialer. 'accepted' means queued: the lists arrive "
         "later and inactive, and somebody activates them in the portal. Columns: destination, alternatives (':' "
         "between numbers; a typed number is kind=retries=number, kinds M W H P U), priority (1 first to 9999), "
         "agentphone, data.NAME.",
     )
     add = parser.add_argument
-    add("file", metavar="FILE", type=Path, help="a CSV file whose first line names the columns")
+    add("file", metavar="FILE", type=Path, help="a CSV file or workbook whose first line names the columns")
     add("--campaign", metavar="NAME", required=True, help="the dialer of every row, with its arrow: 'Ventas->'")
     add("--timezone-of-list", metavar="ZONE", help="where the numbers live, if not where the server is; sent as it is")
     add("--rows-per-file", metavar="N", type=int, default=5000, help="rows in a list at most (%(default)s)")
     add("--name", metavar="STEM", help="what the names of the lists begin with (FILE's own name)")
-    add("--map", metavar="OUR=THEIRS", action="append", default=[], help="our column name and the file's; repeatable")
+    add_map(parser)
+    add("--sheet", metavar="NAME", help="the sheet of a workbook that has several")
     add("--skip-bad", action="store_true", help="leave out rows that break a rule; without it they stop everything")
     add("--on-duplicate", choices=("refuse", "allow"), default="refuse", help="a number that is there already is bad")
     add("--dry-run", action="store_true", help="check everything, print the files, send nothing")
@@ -69,12 +71,12 @@ def run(args: argparse.Namespace) -> int:
 async def _run(args: argparse.Namespace) -> int:
     from ..batch.lists import UPLOAD
     from ..batch.operations import plan
-    from ..batch.sources import CsvSource
+    from ..batch.workbook import open_source
 
     if args.no_journal and (args.journal or args.retry_refused):
         raise SettingsError("--no-journal goes with neither --journal nor --retry-refused")
-    source = CsvSource(args.file)
-    planned = plan(source.columns, UPLOAD, campaign=args.campaign, mapping=mapping_of(args.map))
+    source = open_source(args.file, sheet=args.sheet)
+    planned = plan(source.columns, UPLOAD, campaign=args.campaign, mapping=mapping_of(args))
     say(source.describe())
     if planned.ignored:
         say(f"columns not used: {', '.join(planned.ignored)}")
@@ -99,7 +101,9 @@ async def _run(args: argparse.Namespace) -> int:
 class _Upload:
     """One run of the command: the rows are read once to check them and once more to send them."""
 
-    def __init__(self, args: argparse.Namespace, source: CsvSource, planned: Plan[ListRow], uc: UContact) -> None:
+    def __init__(
+        self, args: argparse.Namespace, source: CsvSource | WorkbookSource, planned: Plan[ListRow], uc: UContact
+    ) -> None:
         from ..batch.lists import stem_of
 
         self._args = args
@@ -184,7 +188,7 @@ class _Upload:
         # All that decides what is in a file and what it is called: changed, every file would be a new one.
         operation = f"upload to {args.campaign} as {self._stem} by {self._uc.rules.user}, {args.rows_per_file} a list"
         operation += f", in {args.timezone_of_list}" if args.timezone_of_list else ""
-        rows = f"{self._source.digest} {args.skip_bad} {args.on_duplicate} {sorted(mapping_of(args.map).items())}"
+        rows = f"{self._source.digest} {args.skip_bad} {args.on_duplicate} {sorted(mapping_of(args).items())}"
         return BulkOptions(
             journal=None if args.no_journal else (args.journal or args.file.with_name(args.file.name + ".journal")),
             max_concurrency=1,

@@ -144,10 +144,58 @@ def test_the_rejects_open_by_double_click(rejects):
     assert content.startswith(b"\xef\xbb\xbfdestination;calldate;data.name;row;outcome;reason\r\n")
     with rejects.path.open(encoding="utf-8-sig", newline="") as file:
         assert list(csv.reader(file, delimiter=";"))[1:] == [
-            ["090000001", "", "Ñandú", "3", "unknown", "no answer"],
-            ["090000002", "", 'a;"b"', "5", "duplicate", "duplicate"],
+            ["'090000001", "", "Ñandú", "3", "unknown", "no answer"],
+            ["'090000002", "", 'a;"b"', "5", "duplicate", "duplicate"],
         ]
     assert rejects.rows == 2
+
+
+CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12) | st.sampled_from(
+    [
+        "=1+1",
+        "'=1",
+        "''",
+        "'",
+        "+598",
+        "-5",
+        "@SUM(A1)",
+        "\t=1",
+        "\r\n=1",
+        "1/2",
+        "098344484",
+        "'098",
+        "ñ",
+        "\uff15",
+        " 09",
+    ]
+)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5), st.sampled_from(["=calldate", "'x", "data.7"]))
+def test_rejects_come_back_exactly_and_no_spreadsheet_computes_with_them(tmp_path_factory, lines, column):
+    """Whatever the cells hold they are read again as they were, and in the file none begins as a formula or number."""
+    path = tmp_path_factory.mktemp("rejects") / "r.csv"
+    columns = ("destination", column)
+    rejects = Rejects(path, columns)
+    for number, cells in enumerate(lines, 2):
+        rejects.add(outcome(row=Row(number, dict(zip(columns, cells, strict=True))), detail="-1"))
+    rejects.close()
+    again = [list(row.fields.values()) for row in CsvSource(path)]
+    assert [fields[:2] for fields in again] == [list(cells) for cells in lines]
+    assert {fields[4] for fields in again} == {"-1"}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        written = list(csv.reader(file, delimiter=";"))
+    harmless = [cell[:1] in ("", "'") or cell[0].isalpha() for line in written for cell in (*line[:2], *line[3:])]
+    assert all(harmless)
+
+
+def test_a_refused_number_cell_does_not_come_back_as_text(rejects):
+    """What was refused for being a quantity is refused again until somebody writes it anew."""
+    typed = {"destination": "cell A2 holds a number", "data.name": "cell C2 holds a number"}
+    bad = Row(2, {"destination": "98344484", "calldate": "", "data.name": "7"}, typed=typed)
+    rejects.add(outcome(row=bad, error=InvalidRequest("destination", "cell A2 holds a number"), reason="invalid"))
+    rejects.close()
+    assert [[*row.fields.values()][:3] for row in CsvSource(rejects.path)] == [["98344484.0", "", "7"]]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only on POSIX: file modes")

@@ -1,0 +1,125 @@
+"""Workbooks: sheets and cells as they are in Excel, numbers to dial refused by the name of their cell."""
+
+from datetime import date, datetime
+
+import pytest
+
+from ucontact_async import InvalidRequest, SettingsError
+from ucontact_async.batch.operations import OPERATIONS, plan
+from ucontact_async.batch.sources import CsvSource
+from ucontact_async.batch.workbook import WorkbookSource, open_source
+
+pytest.importorskip("python_calamine", reason="python-calamine is not installed: python -m pip install python-calamine")
+xlsxwriter = pytest.importorskip("xlsxwriter", reason="xlsxwriter is not installed: python -m pip install xlsxwriter")
+
+
+@pytest.fixture
+def book(tmp_path):
+    """Write sheets of cells, by name, at an offset, and return the path."""
+
+    def write(sheets, *, top=0, left=0):
+        path = tmp_path / "contacts.xlsx"
+        workbook = xlsxwriter.Workbook(path)
+        dates = workbook.add_format({"num_format": "yyyy-mm-dd hh:mm"})
+        for name, rows in sheets.items():
+            sheet = workbook.add_worksheet(name)
+            for row, cells in enumerate(rows, top):
+                for column, cell in enumerate(cells, left):
+                    if isinstance(cell, date):
+                        sheet.write_datetime(row, column, cell, dates)
+                    elif isinstance(cell, str):
+                        sheet.write_string(row, column, cell)
+                    elif cell is not None:
+                        sheet.write(row, column, cell)
+        workbook.close()
+        return path
+
+    return write
+
+
+HEADER = ["destination", "calldate", "data.id"]
+WHEN = datetime(2099, 5, 5, 10, 0)
+
+
+def planned(source):
+    return plan(source.columns, OPERATIONS["schedule"], campaign="Ventas->")
+
+
+def test_text_cells_become_requests(book):
+    """Text is text, dates are dates, whole numbers in other columns are whole; rows have the sheet's numbers."""
+    rows = [HEADER, ["098344484", WHEN, 7], [None] * 3, ["", "  ", ""], ["091000000", "2099-05-05 11:00", "C-1"]]
+    source = open_source(book({"Hoja1": rows}, top=2, left=1))
+    assert isinstance(source, WorkbookSource)
+    assert source.describe() == "contacts.xlsx: sheet 'Hoja1', 3 columns"
+    first, second = source
+    assert (first.number, second.number, source.last) == (4, 7, 7)
+    request = planned(source).request(first)
+    assert (request.destination, request.calldate, request.data) == ("098344484", WHEN, {"id": "7"})
+    assert planned(source).request(second).data == {"id": "C-1"}
+    assert [row.number for row in source] == [4, 7]
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        (98344484, "column|destination: cell C3 holds a number, where .* loses its leading zeros"),
+        (WHEN, "destination: cell C3 holds a date"),
+        (True, "destination: cell C3 holds a truth value"),
+    ],
+)
+def test_a_number_to_dial_must_be_text(book, cell, told):
+    """A cell that Excel keeps as a quantity is refused by its name, and the sentence says what to do."""
+    source = open_source(book({"Hoja1": [HEADER, [cell, WHEN, 7]]}, top=1, left=2))
+    with pytest.raises(InvalidRequest, match=told):
+        planned(source).request(next(iter(source)))
+
+
+def test_far_columns_have_their_names(book):
+    """Cells beyond Z are named as the sheet names them."""
+    source = open_source(book({"Hoja1": [HEADER, [1, WHEN, "x"]]}, left=26 + 25))
+    assert next(iter(source)).typed["destination"].startswith("cell AZ2 ")
+    assert next(iter(source)).typed["calldate"].startswith("cell BA2 ")
+
+
+def test_a_cell_without_a_name_is_a_problem(book):
+    """What stands beyond the last named column cannot be read as a row."""
+    source = open_source(book({"Hoja1": [HEADER, ["098344484", WHEN, "x", "stray"]]}))
+    with pytest.raises(InvalidRequest, match="has a cell D2 beyond the last named column"):
+        planned(source).request(next(iter(source)))
+
+
+def test_one_of_several_sheets_must_be_named(book):
+    """Empty sheets do not count; of two with cells none is guessed."""
+    rows = [HEADER, ["098344484", WHEN, "x"]]
+    path = book({"Hoja1": rows, "Vacía": [], "Otra": [HEADER]})
+    with pytest.raises(SettingsError, match="several sheets: 'Hoja1', 'Vacía', 'Otra'; say which with --sheet"):
+        open_source(path)
+    assert len(list(open_source(path, sheet="Hoja1"))) == 1
+    assert list(open_source(path, sheet="Otra")) == []
+    assert open_source(path, sheet="Otra").digest != open_source(path, sheet="Hoja1").digest
+    with pytest.raises(SettingsError, match="no sheet 'Vacía' with cells but 'Hoja1'"):
+        open_source(path, sheet="Vacía")
+
+
+def test_columns_need_names(book):
+    """The header is held to the same law as that of a CSV file; formatted cells at its end do not count."""
+    with pytest.raises(SettingsError, match="column 2 has no name"):
+        open_source(book({"Hoja1": [["destination", "", "calldate"]]}))
+    with pytest.raises(SettingsError, match="two columns are named 'a'"):
+        open_source(book({"Hoja1": [["a", "a"]]}))
+    assert open_source(book({"Hoja1": [["a", "b", " "]]})).columns == ("a", "b")
+
+
+def test_what_is_no_workbook_is_told(tmp_path):
+    """A broken one says so; CSV is read as CSV, and has no sheets."""
+    broken = tmp_path / "broken.xlsx"
+    broken.write_bytes(b"PK\x03\x04 and nothing else")
+    with pytest.raises(SettingsError, match="cannot be read as a workbook"):
+        open_source(broken)
+    plain = tmp_path / "plain.csv"
+    plain.write_text("destination\n1\n", encoding="utf-8")
+    assert isinstance(open_source(plain), CsvSource)
+    with pytest.raises(SettingsError, match="is no workbook"):
+        open_source(plain, sheet="Hoja1")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        open_source(tmp_path / "none.csv")

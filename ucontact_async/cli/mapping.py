@@ -1,0 +1,77 @@
+"""``--map``: what the file calls our columns, and the small TOML beside the file in which that is kept when asked."""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from pathlib import Path
+
+__all__ = ["add_map", "mapping_of"]
+
+_REJECTS = ".rejects.csv"
+_HEADING = (
+    "# What this file calls our columns: written by --remember, read by itself on the next run of the same file.\n"
+)
+
+
+def add_map(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name columns."""
+    add = parser.add_argument
+    add("--map", metavar="OUR=THEIRS", action="append", default=[], help="our column name and the file's; repeatable")
+    add("--remember", action="store_true", help="keep the names of --map in FILE.columns.toml for the next runs")
+
+
+def mapping_of(args: argparse.Namespace) -> dict[str, str]:
+    """Return the file's column names by ours: what ``--map`` says, before what is remembered of the file.
+
+    With ``--remember`` it is kept. The rejects of a file go by what is remembered of the file. Raises
+    :class:`SettingsError` for what is no mapping.
+    """
+    from ..errors import SettingsError
+
+    mapping = _remembered(args.file)
+    for pair in args.map:
+        our, equals, their = pair.partition("=")
+        if not equals or not our.strip() or not their.strip():
+            raise SettingsError(f"--map {pair}: write --map OUR=THEIRS, such as --map destination=Telefono")
+        mapping[our.strip()] = their.strip()
+    if getattr(args, "remember", False):
+        if not mapping:
+            raise SettingsError("--remember keeps the names that --map gives; give one, or leave it out")
+        _keep(_beside(args.file), mapping)
+    return mapping
+
+
+def _beside(file: Path) -> Path:
+    return file.with_name(file.name.removesuffix(_REJECTS) + ".columns.toml")
+
+
+def _remembered(file: Path) -> dict[str, str]:
+    from ..errors import SettingsError
+
+    path = _beside(file)
+    if not path.is_file():
+        return {}
+    try:
+        columns = tomllib.loads(path.read_text(encoding="utf-8")).get("columns")
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}; mend it, or remove it") from None
+    if not isinstance(columns, dict) or not all(isinstance(their, str) and their for their in columns.values()):
+        raise SettingsError(f'{path} has lines such as destination = "Telefono" under [columns]; mend it, or remove it')
+    return columns
+
+
+def _keep(path: Path, mapping: dict[str, str]) -> None:
+    from ..errors import SettingsError
+
+    lines = "".join(f"{_quoted(our)} = {_quoted(their)}\n" for our, their in sorted(mapping.items()))
+    try:
+        path.write_text(f"{_HEADING}[columns]\n{lines}", encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _quoted(text: str) -> str:
+    """Return ``text`` as a basic string of TOML."""
+    shown = "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
+    return f'"{shown}"'
