@@ -174,8 +174,10 @@ class Command:
         if not self.rejects.exists():
             return {}
         with self.rejects.open(encoding="utf-8-sig", newline="") as file:
+            # An apostrophe guards what a spreadsheet would change.
             return {
-                (row["destination"], row["calldate"]): row["outcome"] for row in csv.DictReader(file, delimiter=";")
+                (row["destination"].removeprefix("'"), row["calldate"].removeprefix("'")): row["outcome"]
+                for row in csv.DictReader(file, delimiter=";")
             }
 
 

@@ -35,8 +35,8 @@ FAULTS = {
     "no faults": [],
     "waits": [
         {"endpoint": "auth/*", "fault": "latency", "seconds": 0.002},
-        {"endpoint": TASK, "fault": "status", "status": 429, "headers": {"Retry-After": "0"}, "count": 1, "after": 1},
-        {"endpoint": TASK, "fault": "refuse", "count": 1, "after": 2},
+        {"endpoint": TASK, "fault": "status", "status": 429, "headers": {"Retry-After": "0"}, "count": 2, "after": 1},
+        {"endpoint": TASK, "fault": "status", "status": 401, "count": 1, "after": 2},
     ],
 }
 LIMITS = {
