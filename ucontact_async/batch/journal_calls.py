@@ -17,7 +17,7 @@ from ..endpoint import Request
 from ..errors import JournalError
 from ..text import Rules
 
-__all__ = ["calls_since"]
+__all__ = ["calls_since", "sqlite_version"]
 
 _SELECT = (
     "SELECT endpoint, request, at FROM rows LEFT JOIN requests USING (id) WHERE status IN ('sent', 'succeeded', "
@@ -41,6 +41,16 @@ def calls_since(path: Path, since: datetime) -> Iterator[tuple[Request[Any], dat
                 yield _request(path, endpoint, document), datetime.fromtimestamp(at, UTC)
     except sqlite3.Error as error:
         raise JournalError(f"the calls of {path} cannot be counted: {error}") from None
+
+
+def sqlite_version() -> str:
+    """Return the version of the SQLite at hand; raise :class:`JournalError` if it cannot keep a journal."""
+    try:
+        with closing(sqlite3.connect(":memory:")) as db:
+            db.execute("SELECT json_extract('{}', '$')")
+    except sqlite3.Error as error:
+        raise JournalError(f"SQLite {sqlite3.sqlite_version} cannot keep a journal: {error}") from None
+    return sqlite3.sqlite_version
 
 
 def _request(path: Path, endpoint: str | None, document: str | None) -> Request[Any]:

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from . import bulk, contract, demo, emulator, probe, recordings, status, undo, unknown, upload
+from . import bulk, contract, demo, doctor, emulator, probe, recordings, status, undo, unknown, upload
 from .command import STOPPED, fail, say
 
 __all__ = ["main"]
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_parser(commands)
     recordings.add_parser(commands)
     upload.add_parser(commands)
+    doctor.add_parser(commands)
     probe.add_parser(commands)
     emulator.add_parser(commands)
     contract.add_parser(commands)
