@@ -19,7 +19,7 @@ FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
     "endpoint codec wire api contract",
     "pool lane answers downloads uploads tokens token_store retry limiter adaptive pace serving",
     "caller",
-    "batch recordings",
+    "batch recordings login",
     "client",  # over batch too: it mounts bulk and stream
     "fleet probe blocking services",
     "__init__",

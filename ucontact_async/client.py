@@ -20,14 +20,14 @@ from .api import endpoint_of
 from .api.calls import Calls
 from .api.campaigns import Campaigns
 from .api.dialers import Dialers
-from .api.session import EndSession, GetUserToken, Session, UserLogin
 from .api.watch import Watch
 from .caller import Abandoned, HttpCaller
 from .downloads import Downloads
 from .endpoint import Flight, Prepared, Request, Safety
-from .errors import NotFound, SettingsError
+from .errors import SettingsError
 from .lane import CommandLane
 from .limiter import Limiter, Priority
+from .login import Login
 from .pace import Pace
 from .pool import Lane, SessionLane
 from .recordings.group import Recordings
@@ -113,7 +113,7 @@ class UContact:
             spawn=self._spawn,
             notify=self._notify,
         )
-        self._login = _Login(settings, login_caller)
+        self._login = Login(settings, login_caller)
         login_caller.tokens = TokenManager(
             login=self._login.login,
             logout=self._login.logout,
@@ -405,28 +405,3 @@ def _lane_of(settings: Settings) -> Lane:
     if settings.lane == "session":
         return session
     return CommandLane(session, fresh=settings.connection == "fresh", reads=settings.lane == "command")
-
-
-class _Login:
-    """Login and logout over a caller, for the token manager."""
-
-    def __init__(self, settings: Settings, caller: HttpCaller) -> None:
-        self._settings = settings
-        self._caller = caller
-        self._endpoint: Literal["new", "old"] = "new"
-
-    async def login(self) -> str:
-        user, password = self._settings.user, self._settings.password
-        if user is None or password is None:
-            raise SettingsError("a login needs user and password")
-        if self._endpoint == "new":
-            try:
-                request = GetUserToken(user=user, password=password.reveal())
-                return await self._caller.call(Session.get_user_token, request)
-            except NotFound:
-                self._endpoint = "old"  # protocol.md 1.1: an old server has no getUserToken
-        return await self._caller.call(Session.user_login, UserLogin(user=user, password=password.reveal()))
-
-    async def logout(self, token: str) -> None:
-        assert self._settings.user is not None
-        await self._caller.call(Session.end_session, EndSession(user=self._settings.user, token=token))

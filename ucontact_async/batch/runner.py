@@ -19,9 +19,9 @@ from ..errors import JournalError, NotSent, ReplyLost, UContactError, Unauthoriz
 from ..limiter import Limiter, LimiterStats
 from ..pace import Pace
 from ..settings import ServerProfile
+from .clearance import Clearance, permit_of
 from .flight import RowFlight
 from .fuse import Fuse
-from .gate import Gate, permit_of
 from .intake import Intake, Job, Planner, Source, stopped
 from .journal import FileJournal, Header, Journal, OpenJournal
 from .later import WAITERS, Later, Unsettled
@@ -102,7 +102,7 @@ class Bulk:
             self._journal = await self._open_journal(header, self._deliver)
             try:
                 await self._later.open(self._journal)
-                self._gate = await Gate.opened(options, zone=self._caller.rules.zone, now=self._now)
+                self._clearance = await Clearance.opened(options, zone=self._caller.rules.zone, now=self._now)
             except BaseException:
                 await self._journal.aclose()
                 raise
@@ -119,7 +119,7 @@ class Bulk:
             emit=self._deliver,
             room=self._outbox.room,
             settle=self._later.take,
-            blocked=None if self._gate is None else self._gate.blocked,
+            blocked=None if self._clearance is None else self._clearance.blocked,
         )
         # A task of the client, not of the consumer: who is cancelled in the block must not cancel calls on the wire.
         self._running = self._spawn(self._run())
@@ -255,7 +255,7 @@ class Bulk:
                 del self._flights[scope]
 
     async def _send(self, job: Job, scope: anyio.CancelScope) -> None:
-        permit = None if self._gate is None else permit_of(self._gate, job)
+        permit = None if self._clearance is None else permit_of(self._clearance, job)
         flight = self._flights[scope] = RowFlight(self._journal, job, self._later, permit)
         started = self._clock()
         try:
@@ -277,7 +277,8 @@ class Bulk:
                 flight.withdraw()
                 self._deliver([stopped(job)])
             else:
-                blocked = self._gate.blocked(job) if self._gate is not None and isinstance(error, NotSent) else None
+                asked = self._clearance if isinstance(error, NotSent) else None
+                blocked = None if asked is None else asked.blocked(job)
                 self._settle(job, blocked or self._failed(job, error, self._clock() - started), flight)
         except BaseException:
             # Cancelled: what left is unknown, what did not leave is as if it had never been read.
@@ -295,7 +296,7 @@ class Bulk:
         """Wait for the pace and for the first login; return what became of ``job`` if it may not go then."""
         if self._pace is not None:
             await self._pace.turn()
-        blocked = None if self._gate is None else await self._gate.blocks(job)
+        blocked = None if self._clearance is None else await self._clearance.blocks(job)
         if blocked is None and not self._logged_in:
             await self._log_in()
         return blocked
@@ -304,7 +305,7 @@ class Bulk:
         """Return the next row that had to wait and may still go."""
         while (job := await self._later.next()) is not None:
             if isinstance(job, Unsettled):
-                if self._gate is None or (blocked := self._gate.blocked(job)) is None:
+                if self._clearance is None or (blocked := self._clearance.blocked(job)) is None:
                     return job
                 self._later.keep(job, blocked.detail)
             elif not self._intake.turns_away(job):
@@ -319,8 +320,8 @@ class Bulk:
 
         def board(flight: Flight) -> bool:
             self._flights[scope] = flight
-            if self._gate is not None:
-                flight.may_leave = permit_of(self._gate, job)
+            if self._clearance is not None:
+                flight.may_leave = permit_of(self._clearance, job)
             return not self._stopping.is_set()
 
         held = False
@@ -350,8 +351,8 @@ class Bulk:
         reason = self._later.reason(job, outcome, doubted=flight.lost is not None)
         settled = self._later.take(job, outcome) if outcome.status is Status.UNKNOWN else outcome
         self._journal.settled(job.id, outcome.status, reason, outcome.attempts, settled)
-        if self._gate is not None:
-            self._gate.ended(job, outcome.status)
+        if self._clearance is not None:
+            self._clearance.ended(job, outcome.status)
         self._judge(outcome)
 
     def _succeeded(self, job: Job, reply: Any, attempts: int, seconds: float) -> Outcome:

@@ -36,14 +36,14 @@ def view_of(total: int, stats: Callable[[], LimiterStats], stream: TextIO | None
 
     ``total`` is the number of lines of the input, ``stats`` looks at the limiter.
     """
-    stream = stream or sys.stderr
-    if stream.isatty() and find_spec("rich") is not None:
+    shown: TextIO = sys.stderr if stream is None else stream
+    if shown.isatty() and find_spec("rich") is not None:
         from .live import LiveView
 
-        view = LiveView(total, stats, stream)
+        view = LiveView(total, stats, shown)
         if view.capable:
             return view
-    return ProgressLine(total, stream)
+    return ProgressLine(total, shown)
 
 
 class ProgressLine:

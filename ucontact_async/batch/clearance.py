@@ -1,4 +1,4 @@
-"""The gate before the wire: whether a row may go now, by ``not_after`` and the rules of the dial.
+"""Clearance before the wire: whether a row may go now, by ``not_after`` and the rules of the dial.
 
 It makes outcomes of what the rules say and tells them what became of a row; it knows no rule.
 """
@@ -19,10 +19,10 @@ from .options import BulkOptions
 from .outcome import Outcome, Status
 from .rules.rules import CALLS, Check
 
-__all__ = ["Gate", "permit_of"]
+__all__ = ["Clearance", "permit_of"]
 
 
-class Gate:
+class Clearance:
     """Asked of every row before anything is sent, after every wait, and in the step that writes its first byte."""
 
     def __init__(self, options: BulkOptions, *, zone: tzinfo | None, now: Callable[[], datetime]) -> None:
@@ -33,19 +33,21 @@ class Gate:
         self._reading = asyncio.Lock()
 
     @classmethod
-    async def opened(cls, options: BulkOptions, *, zone: tzinfo | None, now: Callable[[], datetime]) -> Gate | None:
-        """Return the gate of a run with ``options``, once lists and the calls that caps count are read.
+    async def opened(
+        cls, options: BulkOptions, *, zone: tzinfo | None, now: Callable[[], datetime]
+    ) -> Clearance | None:
+        """Return the clearance of a run with ``options``, once lists and the calls that caps count are read.
 
         ``None`` where nothing is to be asked. Raises :class:`SettingsError` or :class:`JournalError`.
         """
         if options.rules is None and options.not_after is None:
             return None
-        gate = cls(options, zone=zone, now=now)
-        if gate._check is not None:
-            await gate._read(gate._check)
-            if gate._check.rules.caps:
-                await anyio.to_thread.run_sync(gate._count, gate._check)
-        return gate
+        clearance = cls(options, zone=zone, now=now)
+        if clearance._check is not None:
+            await clearance._read(clearance._check)
+            if clearance._check.rules.caps:
+                await anyio.to_thread.run_sync(clearance._count, clearance._check)
+        return clearance
 
     async def blocks(self, job: Job) -> Outcome | None:
         """Return the outcome of ``job`` if it may not go now; what a cap lets pass is booked."""
@@ -98,9 +100,9 @@ class Gate:
                     check.count(request, sent)
 
 
-def permit_of(gate: Gate, job: Job) -> Callable[[], bool]:
+def permit_of(clearance: Clearance, job: Job) -> Callable[[], bool]:
     """Return what the flight of ``job`` is to ask before its first byte leaves."""
-    return lambda: gate.blocked(job) is None
+    return lambda: clearance.blocked(job) is None
 
 
 def _left_out(job: Job, reason: str, detail: str) -> Outcome:
