@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from . import bulk, contract, demo, doctor, emulator, probe, recordings, status, undo, unknown, upload
+from . import bulk, contract, demo, doctor, emulator, portal_demo, probe, recordings, status, undo, unknown, upload
 from .command import STOPPED, fail, say
 
 __all__ = ["main"]
@@ -58,5 +58,6 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_parser(commands)
     probe.add_parser(commands)
     emulator.add_parser(commands)
+    portal_demo.add_parser(commands)
     contract.add_parser(commands)
     return parser

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..emulator import Emulator
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "event_of_signals", "run"]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,6 +47,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(emulator: Emulator) -> None:
+    ended = event_of_signals()
+    async with emulator:
+        print(f"listening on {emulator.url}", flush=True)
+        await ended.wait()
+
+
+def event_of_signals() -> asyncio.Event:
+    """Return an event that the first SIGTERM or SIGINT sets, from now on."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -54,6 +62,4 @@ async def _serve(emulator: Emulator) -> None:
             loop.add_signal_handler(number, ended.set)
         except NotImplementedError:  # Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(ended.set))
-    async with emulator:
-        print(f"listening on {emulator.url}", flush=True)
-        await ended.wait()
+    return ended

@@ -22,6 +22,7 @@ from ..api import ENDPOINTS
 from ..errors import SettingsError
 from ..serving import Service, Written, answer_bytes, read_body
 from ..wire import Answer
+from .agent_portal import AgentPortal
 from .attendant import BODY_LIMIT, Attendant
 from .faults import Faults
 from .files import FILES, FileHosts
@@ -50,7 +51,7 @@ class Emulator:
     """A contact centre on loopback that keeps a ledger of what it did; an asynchronous context manager.
 
     ``ledger`` and ``state`` may be read at any time from the loop it runs in, over HTTP below ``/_emulator/``; at ``/``
-    a browser shows both live.
+    a browser shows both live. ``portal`` is the agent portal, at ``/_emulator/portal?form=`` and the address of a form.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Emulator:
             refuse=self._refuse,
         )
         self._wallboard = Wallboard(self.state, self.ledger, lambda: self._attendant.faults)
+        self.portal = AgentPortal(self.state, self.ledger)
         self._backup = backup
         self._backup_port = 0
         self._refusal: asyncio.Task[None] | None = None
@@ -120,6 +122,7 @@ class Emulator:
         self.set_faults(None)
         self.state.clear()
         self.ledger.clear()
+        self.portal.clear()
 
     def snapshot(self) -> dict[str, Any]:
         """Return what ``GET /_emulator/state`` shows."""
@@ -139,6 +142,7 @@ class Emulator:
             "workflows": self.state.switchboard.workflows,
             "tags": self.state.records.tags,
             "lists": self.state.lists,
+            "portal": self.portal.asked,
         }
 
     async def __aenter__(self) -> Self:
@@ -223,6 +227,8 @@ class Emulator:
                 return await self._files.serve(request, path, "backup" if at_backup else "main")
             if not at_backup and request.method == "GET" and self._wallboard.shows(path):
                 return await self._wallboard.serve(request, path)
+            if not at_backup and self.portal.shows(path):
+                return await self.portal.serve(request, path)
             if endpoint is not None and request.method == "POST":
                 return await self._attendant.attend(request, endpoint)
             answer = (
