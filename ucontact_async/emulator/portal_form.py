@@ -122,13 +122,11 @@ class PortalForm:
         rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in facts)
         try:
             respool = Respool.from_cti(self._call.to_cti())
-        except InvalidRequest as error:
+            again = self._button(RespoolAction(respool=respool), "Try the next number", {"destination": "Next number"})
+            later = self._button(ScheduleAction(respool=respool), "Schedule", {"call_date": "Call again at"})
+        except InvalidRequest as error:  # it has no other number, no dialer made it, or its data cannot be sent
             return f'<dl class="facts">{rows}</dl><p class="note">It cannot be respooled: {escape(str(error))}</p>'
-        return (
-            f'<dl class="facts">{rows}</dl>'
-            + self._button(RespoolAction(respool=respool), "Try the next number", {"destination": "Next number"})
-            + self._button(ScheduleAction(respool=respool), "Schedule", {"call_date": "Call again at"})
-        )
+        return f'<dl class="facts">{rows}</dl>{again}{later}'
 
 
 async def _bridge(_: web.Request) -> web.Response:
