@@ -83,3 +83,10 @@ def test_the_version_is_the_distributions():
 def test_the_package_is_typed():
     """Type checkers find the marker that makes them read our annotations."""
     assert importlib.resources.files("ucontact_async").joinpath("py.typed").is_file()
+
+
+def test_a_form_needs_no_client():
+    """A service that only renders forms for the agent portal loads no HTTP library by it."""
+    loaded = loaded_by("-c", "import ucontact_async.portal")
+    assert "ucontact_async.portal.actions" in loaded
+    assert not loaded & {"aiohttp", "anyio", "asyncio", "sqlite3"}
