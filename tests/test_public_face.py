@@ -89,4 +89,4 @@ def test_a_form_needs_no_client():
     """A service that only renders forms for the agent portal loads no HTTP library by it."""
     loaded = loaded_by("-c", "import ucontact_async.portal")
     assert "ucontact_async.portal.actions" in loaded
-    assert not loaded & {"aiohttp", "anyio", "asyncio", "sqlite3"}
+    assert not loaded & {"aiohttp", "anyio", "sqlite3"}
