@@ -428,8 +428,10 @@ async def test_both_pages_fit_narrow_and_wide(emulator, form, page):
 async def test_the_dialers_next_call_is_put_through(emulator, form, page):
     """The agent takes a contact off the spool by a click, and the form then knows it; numbers are masked."""
     await embedded(page, emulator, form.url)
+    await page.get_by_text("No call yet.").wait_for()
+    assert not await page.locator("#call").is_visible()
     await page.get_by_role("button", name="Next call of the dialer").click()
-    await page.get_by_text("09900****").first.wait_for()
+    await page.locator("#call").get_by_text("09900****").wait_for()
     assert emulator.portal.call.destination == "099000101"
     assert emulator.state.spool == []
     assert datetime.fromisoformat(emulator.portal.call.started)

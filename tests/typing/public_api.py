@@ -59,6 +59,18 @@ from ucontact_async import (
 )
 from ucontact_async.api.dialers import Dialers
 from ucontact_async.api.session import GetUserToken, Session
+from ucontact_async.portal import (
+    CallAction,
+    CtiReply,
+    GuidReply,
+    HangUpAction,
+    Markup,
+    RespoolAction,
+    Result,
+    TagAction,
+    read_result,
+    render_action,
+)
 
 WHEN = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 DISPOSITION = Disposition(campaign="a->", agent="ana", callerid="1001", guid="5f3a1c9e", level1="a", schedule=WHEN)
@@ -304,3 +316,18 @@ def declarations() -> None:
     assert_type(Dialers.schedule.request(campaign="a->", destination="1001", calldate=WHEN), Request[None])
     assert_type(Session.user_login.reply, Reply[str])
     Dialers.schedule.request(campaign="a->")  # type: ignore[call-arg]  # as strict as the coroutine
+
+
+def portal(body: bytes, headers: Mapping[str, str]) -> None:
+    """Render an action for the agent portal and read what came of it."""
+    assert_type(render_action(HangUpAction(), "Hang up", portal_origin="https://a", result_path="/r"), Markup)
+    result = read_result(body, headers, origin="https://b")
+    assert_type(result, Result)
+    assert_type(result.reply, GuidReply | CtiReply | None)
+    if isinstance(result.reply, CtiReply):
+        RespoolAction(respool=Respool.from_cti(result.reply.cti.to_cti()))
+    elif isinstance(result.reply, GuidReply):
+        TagAction(guid=result.reply.guid, message="angry")
+    CallAction(campaign="a->")  # type: ignore[call-arg]  # no destination
+    RespoolAction(respool=CALL)  # type: ignore[arg-type]  # no respool
+    render_action(CALL, "Call", portal_origin="https://a", result_path="/r")  # type: ignore[arg-type]  # no action
