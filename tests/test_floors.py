@@ -38,7 +38,7 @@ ALSO = {
     ("limiter", "pace"),
 }
 TOWERS = {  # beside the floors: all that each may stand on; only the top three floors may enter them
-    "emulator": {*FLOORS[0].split(), *FLOORS[1].split(), "serving", "portal"},  # the portal's contract is its page's
+    "emulator": {*FLOORS[0].split(), *FLOORS[1].split(), "serving", "portal"},  # it performs both contracts
     "portal": {*FLOORS[0].split(), *FLOORS[1].split()},
     "testing": {*FLOORS[0].split(), *FLOORS[1].split(), "serving", "emulator"},
 }

@@ -295,8 +295,14 @@ async def test_nobody_but_the_embedding_window_is_believed(emulator, page):
             """() => ["", "{", "null", "[]", '{"data":null}', '{"data":"guid"}', '{"data":{"CTI":"{}"}}', { guid: 1 }]
                 .forEach((text) => frames.form.postMessage(text, "*"))"""
         )
+        twin = """(src) => new Promise((onload) => document.body.append(
+            Object.assign(document.createElement("iframe"), { name: "twin", src, onload })))"""
+        await page.evaluate(twin, address)
+        asked = json.dumps({"data": {"action": "hangup"}, "sourceOrigin": address, "targetOrigin": emulator.url})
+        await page.frame(name="twin").evaluate("(text) => parent.postMessage(text, '*')", asked)
         await held[0].continue_()
         await says(frame, "Call", "answered")
+    assert [one.action for one in emulator.portal.asked] == ["call"]  # the portal listens to its own frame only
     assert posted == [{"action": "call", "outcome": "answered", "data": {"guid": emulator.portal.call.guid}}]
 
 

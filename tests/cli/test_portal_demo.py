@@ -37,7 +37,8 @@ def test_it_serves_a_portal_with_a_form_on_another_origin(demo):
     assert demo.wait(5) == 0
 
 
-def test_a_port_that_cannot_be_had_is_a_usage_error(capsys):
-    """It says what is wrong and ends with 2."""
-    assert main(["portal-demo", "--port", "99999"]) == 2
+@pytest.mark.parametrize("wrong", [["--port", "99999"], ["--form", "localhost:8000"]])
+def test_what_cannot_be_served_is_a_usage_error(capsys, wrong):
+    """A port that cannot be had and a form that is no page are said, and end with 2."""
+    assert main(["portal-demo", *wrong]) == 2
     assert "portal-demo: " in capsys.readouterr().err

@@ -24,7 +24,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; 2 if the port cannot be used."""
+    """Serve until SIGTERM or SIGINT; 2 if the port or the address cannot be used."""
+    if args.form is not None and not args.form.startswith(("http://", "https://")):
+        print("portal-demo: --form is the address of a page, such as http://localhost:8000/", file=sys.stderr)
+        return 2
     try:
         asyncio.run(_serve(args.port, args.form))
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ Nothing in it is code: what the action says stands in JSON, which ``bridge.js`` 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -20,6 +21,8 @@ from .page import browser_origin
 
 __all__ = ["Markup", "render_action"]
 
+# Browsers take // and /\ for the beginning of a host, and leave out tabs and line breaks.
+_PATH = re.compile(r"/(?![/\\])[!-~]*")
 # Inside a script element only </script> and <!-- end the text; elsewhere & would begin a reference.
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'\u2028\u2029"}
 
@@ -59,12 +62,14 @@ def render_action(
         rules: as for :func:`action_fields`.
 
     Raises:
-        InvalidRequest: a field breaks a rule of the API, or an input is none of its fields.
+        InvalidRequest: a field breaks a rule of the API, an input is none of its fields, or a setting is none.
         SettingsError: ``portal_origin`` is no origin.
     """
     inputs = inputs or {}
-    if not result_path.startswith("/") or result_path.startswith(("//", "/\\")):
+    if not _PATH.fullmatch(result_path):
         raise InvalidRequest("result_path", "is not a path of this service, such as /portal/result")
+    if not 0 < timeout <= 3600:
+        raise InvalidRequest("timeout", f"{timeout} is not from 0 to 3600 seconds")
     values = action_fields(action, rules, typed=inputs)
     places = _places(action)
     shown = []

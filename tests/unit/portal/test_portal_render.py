@@ -107,7 +107,9 @@ def test_nothing_else_is_typed_in(action, inputs):
         render_action(action, "x", **PORTAL, inputs=inputs)
 
 
-@pytest.mark.parametrize("path", ["", "result", "https://evil.example/", "//evil.example/", "/\\evil.example"])
+@pytest.mark.parametrize(
+    "path", ["", "result", "https://evil.example/", "//evil.example/", "/\\evil.example", "/\t/evil.example"]
+)
 def test_the_answer_goes_to_this_service_only(path):
     """Where the answer is taken is a path, which no browser reads as another host."""
     with pytest.raises(InvalidRequest, match="result_path"):
