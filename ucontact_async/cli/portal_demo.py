@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from urllib.parse import quote
 
+from .command import DONE, USAGE, say
 from .emulator import event_of_signals
 
 __all__ = ["add_parser", "run"]
@@ -26,16 +26,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; 2 if the port or the address cannot be used."""
     if args.form is not None and not args.form.startswith(("http://", "https://")):
-        print("portal-demo: --form is the address of a page, such as http://localhost:8000/", file=sys.stderr)
-        return 2
+        say("portal-demo: --form is the address of a page, such as http://localhost:8000/")
+        return USAGE
     try:
         asyncio.run(_serve(args.port, args.form))
     except KeyboardInterrupt:
-        return 0
+        return DONE
     except (OSError, OverflowError) as error:
-        print(f"portal-demo: {error}", file=sys.stderr)
-        return 2
-    return 0
+        say(f"portal-demo: {error}")
+        return USAGE
+    return DONE
 
 
 async def _serve(port: int, form: str | None) -> None:
