@@ -362,6 +362,35 @@ async def test_one_action_at_a_time(emulator, page):
         assert len(held) == len(posted) == len(emulator.ledger) == 1
 
 
+async def test_nothing_is_asked_while_the_service_leads_on(emulator, page):
+    """Until the next page is there a second click calls nobody: its answer would be lost with the page."""
+    posted, held = [], []
+
+    async def lead_on(request):
+        posted.append(await request.json())
+        raise web.HTTPSeeOther("/next")
+
+    async def keep(route):
+        if route.request.is_navigation_request():
+            held.append(route)
+        else:
+            await route.continue_()
+
+    await page.route("**/next", keep)
+    pages = service(form_page(emulator.url, CALL, ("Hang", HangUpAction())), posted)
+    async with site(pages | {"/result": lead_on, "/next": "<!doctype html><p>Next"}) as address:
+        frame = await embedded(page, emulator, address)
+        await frame.get_by_role("button", name="Call").click()
+        await came(held, 1)
+        await says(frame, "Call", "working")
+        assert await frame.get_by_role("button", name="Call").is_disabled()
+        await frame.get_by_role("button", name="Hang").click()
+        await says(frame, "Hang", "busy")
+        await held[0].continue_()
+        await frame.get_by_text("Next").wait_for()
+    assert [one.action for one in emulator.portal.asked] == ["call"]
+
+
 async def test_a_call_without_an_answer_is_unknown_until_it_comes(emulator, page):
     """The agent and the service are told that it may have happened; its late answer is not taken for another's."""
     posted = []

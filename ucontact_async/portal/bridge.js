@@ -18,6 +18,8 @@
     "not-taken": "The portal has done it, but this service did not take the answer",
   };
 
+  let leaving = false; // for another page, where an answer would not be heard
+
   class PortalError extends Error {
     constructor(code) {
       super(TEXTS[code]);
@@ -54,7 +56,7 @@
       if (window.parent === window) return "not-embedded";
       // Where the browser does not tell, the message is not delivered to a foreign page all the same.
       if (location.ancestorOrigins && location.ancestorOrigins[0] !== portalOrigin) return "foreign-portal";
-      if (waiting !== null) return "busy";
+      if (waiting !== null || leaving) return "busy";
       return overdue !== null && key === "guid" ? "unsettled" : null;
     }
 
@@ -119,8 +121,10 @@
         body: JSON.stringify(result),
       });
       if (!response.ok) return "not-taken";
-      if (response.redirected) location.assign(response.url);
-      return result.outcome;
+      if (!response.redirected) return result.outcome;
+      leaving = true;
+      location.assign(response.url);
+      return "working";
     } catch {
       return "not-taken";
     }
@@ -159,7 +163,7 @@
       button.disabled = true;
       say("working");
       say(await perform(portal, form, config, say));
-      button.disabled = false;
+      button.disabled = leaving;
     });
     const reason = portal.obstacle();
     button.disabled = reason !== null;
