@@ -41,9 +41,18 @@ def fetch(folder: Path) -> str:
         command = [str(home / "bin" / "node"), str(home / "lib/node_modules/npm/bin/npm-cli.js")]
     if command == [None]:
         pytest.skip('npm is not installed: apt-get install npm, or python -m pip install "pyright[nodejs]"')
-    options = ["--prefix", str(folder), "--cache", str(folder / "cache"), "--no-audit", "--no-fund", "--loglevel=error"]
-    done = subprocess.run([*command, "install", *options, PACKAGE], capture_output=True, timeout=50, check=False)
-    if done.returncode:
+    options = [
+        "--prefix",
+        str(folder),
+        "--cache",
+        str(folder / "cache"),
+        "--no-audit",
+        "--no-fund",
+        "--fetch-retries=1",
+    ]
+    try:
+        subprocess.run([*command, "install", *options, PACKAGE], capture_output=True, timeout=40, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         pytest.skip(f"npm cannot fetch {PACKAGE}: is there a network?")
     text = (folder / "node_modules/porthole-proxy/lib/porthole.js").read_bytes()
     assert hashlib.sha256(text).hexdigest() == SHA256
