@@ -41,15 +41,7 @@ def fetch(folder: Path) -> str:
         command = [str(home / "bin" / "node"), str(home / "lib/node_modules/npm/bin/npm-cli.js")]
     if command == [None]:
         pytest.skip('npm is not installed: apt-get install npm, or python -m pip install "pyright[nodejs]"')
-    options = [
-        "--prefix",
-        str(folder),
-        "--cache",
-        str(folder / "cache"),
-        "--no-audit",
-        "--no-fund",
-        "--fetch-retries=1",
-    ]
+    options = f"--prefix={folder}", f"--cache={folder / 'cache'}", "--no-audit", "--fetch-retry-mintimeout=500"
     try:
         subprocess.run([*command, "install", *options, PACKAGE], capture_output=True, timeout=40, check=True)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
