@@ -91,7 +91,7 @@ async def click(frame, label):
     button = frame.get_by_role("button", name=label, exact=True)
     await button.click()
     await expect(frame.locator("form", has=button).locator("output")).to_have_attribute(
-        "data-code", "posted", timeout=10_000
+        "data-code", "posted", timeout=30_000
     )
 
 
@@ -100,7 +100,9 @@ async def says(frame, label, code):
     from playwright.async_api import expect
 
     button = frame.get_by_role("button", name=label, exact=True)
-    await expect(frame.locator("form", has=button).locator("output")).to_have_attribute("data-code", code)
+    await expect(frame.locator("form", has=button).locator("output")).to_have_attribute(
+        "data-code", code, timeout=30_000
+    )
 
 
 async def came(kept, number):
@@ -197,11 +199,11 @@ async def test_the_vendors_sample_works_in_the_emulated_portal(emulator, page, l
         assert emulator.ledger.of("Agents/AgentCall")[0].fields["destination"] == "099123456"
 
 
-def form_page(portal_origin, *actions, seconds=5.0):
-    """Return a page with a button for each action, of that name, without headers of its own."""
+def form_page(portal_origin, *actions, seconds=50.0):
+    """Return a page with a button for each action, of that name, perhaps with its own seconds to wait."""
     buttons = [
-        render_action(action, name, portal_origin=portal_origin, result_path="/result", timeout=seconds)
-        for name, action in actions
+        render_action(action, name, portal_origin=portal_origin, result_path="/result", timeout=(*own, seconds)[0])
+        for name, action, *own in actions
     ]
     script = "<script src=/bridge.js defer></script>"
     return f"<!doctype html><title>Form</title><link rel=icon href=data:,>{script}{''.join(buttons)}"
@@ -397,24 +399,25 @@ async def test_a_call_without_an_answer_is_unknown_until_it_comes(emulator, page
     """The agent and the service are told that it may have happened; its late answer is not taken for another's."""
     posted = []
     held = await hold(page)
-    buttons = (CALL, ("Which", CtiAction()))
-    async with site(service(form_page(emulator.url, *buttons, seconds=0.3), posted)) as address:
+    buttons = ((*CALL, 0.3), ("Which", CtiAction(), 0.3), ("Again", CALL[1]))
+    async with site(service(form_page(emulator.url, *buttons), posted)) as address:
         frame = await embedded(page, emulator, address)
         await frame.get_by_role("button", name="Call").click()
         await says(frame, "Call", "unanswered")
         assert posted == [{"action": "call", "outcome": "unanswered", "data": None}]
-        await frame.get_by_role("button", name="Call").click()
-        await says(frame, "Call", "unsettled")
+        await frame.get_by_role("button", name="Again").click()
+        await says(frame, "Again", "unsettled")
         await frame.get_by_role("button", name="Which").click()  # a read may be asked, and asked again
         await says(frame, "Which", "unanswered")
+        await came(held, 2)
         await held[0].continue_()
         await says(frame, "Call", "answered")
         guid = emulator.portal.call.guid
         assert posted[2:] == [{"action": "call", "outcome": "answered", "data": {"guid": guid}}]
-        await frame.get_by_role("button", name="Call").click()
-        await says(frame, "Call", "working")
+        await frame.get_by_role("button", name="Again").click()
+        await says(frame, "Again", "working")
         await (await came(held, 3)).continue_()
-        await says(frame, "Call", "answered")
+        await says(frame, "Again", "answered")
         await held[1].fulfill(status=204)
     assert [result["data"] for result in posted[3:]] == [{"guid": emulator.portal.call.guid}]
     assert emulator.portal.call.guid != guid

@@ -96,9 +96,7 @@ class PortalForm:
         return web.Response(text=html, content_type="text/html", headers=page_headers(self._portal_origin))
 
     def _button(self, action: Action, label: str, inputs: dict[str, str] | None = None) -> str:
-        return render_action(
-            action, label, portal_origin=self._portal_origin, result_path=_RESULT, inputs=inputs, timeout=5
-        )
+        return render_action(action, label, portal_origin=self._portal_origin, result_path=_RESULT, inputs=inputs)
 
     def _calls(self) -> str:
         call = CallAction(campaign=self._campaign, callerid="24001234", destination="")
