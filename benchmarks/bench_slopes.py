@@ -27,7 +27,7 @@ BACK_TO_BACK = ("--concurrency", "16")
 
 def counted(variant: str, url: str, rows: int, command: list[str], *options: str) -> None:
     """Run ``rows`` rows of a client under ``command``."""
-    peer = [sys.executable, str(HERE / "peers.py"), variant, url, str(rows), "--warm-up", "300", *options]
+    peer = [sys.executable, str(HERE / "measure.py"), variant, url, str(rows), "--warm-up", "300", *options]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     subprocess.run([*command, *peer], stdin=subprocess.DEVNULL, capture_output=True, check=True, env=environment)
 

@@ -1,0 +1,46 @@
+"""The clients that are measured, one file each; all do the work of ``work.py``."""
+
+from importlib.util import find_spec
+
+from work import Client
+
+from . import (
+    aiohttp_naive,
+    aiohttp_single,
+    aiohttp_tuned,
+    bare_epoll,
+    httpx_gather,
+    ours,
+    pycurl_multi,
+    pyreqwest_workers,
+    requests_threads,
+)
+
+VARIANTS: dict[str, Client] = {
+    "bulk": ours.bulk(journal=False),
+    "bulk+journal": ours.bulk(journal=True),
+    "bulk, session lane": ours.bulk(journal=False, lane="session"),
+    "bare epoll": bare_epoll.opened,
+    "pycurl, multi": pycurl_multi.opened,
+    "pyreqwest": pyreqwest_workers.opened,
+    "aiohttp tuned": aiohttp_tuned.opened,
+    "aiohttp naive": aiohttp_naive.opened,
+    "requests, 32 threads": requests_threads.opened,
+    "httpx": httpx_gather.opened,
+    "call after call": ours.single(),
+    "call after call, idle between": ours.single(pause=0.003),
+    "aiohttp call after call": aiohttp_single.opened,
+}
+
+# Not among this library's own dependencies: ``python -m pip install -e ".[bench]"``.
+NEEDS = {
+    "pycurl, multi": "pycurl",
+    "pyreqwest": "pyreqwest",
+    "requests, 32 threads": "requests",
+    "httpx": "httpx",
+}
+
+
+def installed(variants: list[str]) -> list[str]:
+    """Return those of ``variants`` that can run here."""
+    return [name for name in variants if name not in NEEDS or find_spec(NEEDS[name])]

@@ -1,0 +1,62 @@
+"""This library: a bulk run, with and without its journal, and one call after the other."""
+
+import asyncio
+import contextlib
+import itertools
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from work import OPTIONS, ZONE, Client, Rows, Run
+
+
+def client(url: str, lane: str = "auto"):
+    """Return a client of the server at ``url``."""
+    from ucontact_async import UContact
+
+    return UContact(url, user="api", password="secret", timezone=ZONE, lane=lane, ca=OPTIONS.ca)
+
+
+def single(*, pause: float = 0.0) -> Client:
+    """Return call after call, idle for ``pause`` seconds in between."""
+
+    @contextlib.asynccontextmanager
+    async def opened(url: str) -> AsyncIterator[Run]:
+        async with client(url) as uc:
+
+            async def run(rows: Rows) -> int:
+                done = 0
+                for row in rows:
+                    await uc.dialers.schedule(**row._asdict())
+                    done += 1
+                    if pause:
+                        await asyncio.sleep(pause)
+                return done
+
+            yield run
+
+    return opened
+
+
+def bulk(*, journal: bool, lane: str = "auto") -> Client:
+    """Return bulk runs, each with a journal of its own if it has one."""
+
+    @contextlib.asynccontextmanager
+    async def opened(url: str) -> AsyncIterator[Run]:
+        from ucontact_async import ScheduledCall
+
+        paths = itertools.count()
+        with tempfile.TemporaryDirectory() as folder:
+            async with client(url, lane) as uc:
+
+                async def run(rows: Rows) -> int:
+                    path = Path(folder) / f"{next(paths)}.journal" if journal else None
+                    # Row's fields have the names of ScheduledCall's.
+                    requests = (ScheduledCall(**row._asdict()) for row in rows)
+                    report = await uc.bulk(requests, journal=path, max_concurrency=OPTIONS.concurrency)
+                    report.raise_for_status()
+                    return report.succeeded
+
+                yield run
+
+    return opened
