@@ -144,13 +144,13 @@ def record(folder, workload, seed):
         done = subprocess.run([*strace, *words], stdout=subprocess.DEVNULL, check=False, env=env, timeout=120)
         if done.returncode != (-signal.SIGKILL if session.ends == "killed" else 0):
             raise RuntimeError(f"the run to be recorded ended with {done.returncode}")
-        events += read_trace(trace, Path(folder), made)
+        events += read_trace(trace, Reader(Path(folder), made))
     return events
 
 
-def read_trace(trace, root, made):
-    """Yield the events of one process; ``made`` is what exists below ``root``."""
-    reader, begun = Reader(root, made), {}
+def read_trace(trace, reader):
+    """Yield the events that ``reader`` makes of one process's system calls."""
+    begun = {}
     for line in trace.read_text().splitlines():
         thread, _, rest = line.partition(" ")
         rest = rest.strip()
