@@ -259,9 +259,9 @@ def main() -> int:
     known = (find(law, knee, seconds) for law in TUNED for knee in slots)
     unseen = (
         find(law, knee, seconds, seed)
-        for law in (list(UNSEEN)[-1:] if short else LAWS)
+        for law in (list(UNSEEN)[-1:] if short else [law for law in LAWS if law != "deterministic"])
         for knee in slots
-        for seed in UNSEEN_SEEDS[: 1 if short else None]
+        for seed in UNSEEN_SEEDS[: 1 if short or knee == 256 else None]  # 256 take as long as all others
     )
     tables = {
         "Knees": knees(known, broken),
