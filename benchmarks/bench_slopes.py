@@ -22,7 +22,9 @@ SIZES, SHORT = (300, 900), (100, 300)
 BASE = "aiohttp naive"
 ALWAYS_ASKED = ("mmap", "mremap", "munmap", "getrandom")
 # strace makes every call slow: with more at once a connection would be idle for longer than it is in truth.
-BACK_TO_BACK = ("--concurrency", "16")
+BACK_TO_BACK = 16
+# Here every connection is to have been idle: a row for each.
+IDLE = {"bulk, idle between": 256}
 
 
 def counted(variant: str, url: str, rows: int, command: list[str], *options: str) -> None:
@@ -45,11 +47,12 @@ def instructions(variant: str, url: str, sizes: tuple[int, int]) -> float:
 
 def system_calls(variant: str, url: str, sizes: tuple[int, int]) -> dict[str, float]:
     """Return the system calls that one more row costs, by name."""
+    at_once = str(IDLE.get(variant, BACK_TO_BACK))
     counts = []
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
             out = Path(folder) / str(size)
-            counted(variant, url, size, ["strace", "-f", "-c", "-o", str(out)], *BACK_TO_BACK)
+            counted(variant, url, size, ["strace", "-f", "-c", "-o", str(out)], "--concurrency", at_once)
             lines = re.findall(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$", out.read_text(), re.MULTILINE)
             counts.append(Counter({name: int(number) for number, name in lines if name != "total"}))
     rows = sizes[1] - sizes[0]
@@ -95,7 +98,7 @@ def main() -> int:
     arguments = parser.parse_args()
     variants = ["bulk", "bulk+journal", "bulk, session lane", "bare epoll", "aiohttp tuned", BASE]
     if arguments.what == "syscalls":
-        variants.insert(1, "call after call, idle between")
+        variants[1:1] = ["bulk, idle between", "call after call, idle between"]
     variants = arguments.only or (["bulk", BASE] if arguments.short else variants)
     show = print_instructions if arguments.what == "instructions" else print_system_calls
     return 0 if show(variants, SHORT if arguments.short else SIZES, arguments.most) else 1

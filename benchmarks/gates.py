@@ -64,7 +64,7 @@ def system_calls(*, short: bool) -> Iterator[Gate]:
     with serving() as (url, _):
         for name, client, limit in (
             ("system calls a row, bulk", "bulk", 2.3),
-            ("system calls a call, idle before", "call after call, idle between", 3.3),
+            ("system calls a row after idle, bulk", "bulk, idle between", 3.3),
         ):
             least_calls, asked = float("inf"), 0.0
             for _ in range(TRIES):

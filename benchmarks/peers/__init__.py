@@ -20,6 +20,7 @@ VARIANTS: dict[str, Client] = {
     "bulk": ours.bulk(journal=False),
     "bulk+journal": ours.bulk(journal=True),
     "bulk, session lane": ours.bulk(journal=False, lane="session"),
+    "bulk, idle between": ours.bulk(journal=False, pause=0.005),
     "bare epoll": bare_epoll.opened,
     "pycurl, multi": pycurl_multi.opened,
     "pyreqwest": pyreqwest_workers.opened,

@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import itertools
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from work import OPTIONS, ZONE, Client, Rows, Run
+from work import OPTIONS, ZONE, Client, Row, Rows, Run
+
+BLOCK = 256  # rows, as ucontact_async.batch.intake reads them
 
 
 def client(url: str, lane: str = "auto"):
@@ -15,6 +18,14 @@ def client(url: str, lane: str = "auto"):
     from ucontact_async import UContact
 
     return UContact(url, user="api", password="secret", timezone=ZONE, lane=lane, ca=OPTIONS.ca)
+
+
+def paused(rows: Rows, seconds: float) -> Iterator[Row]:
+    """Let nothing happen for so many seconds before each block of rows that a run reads."""
+    for number, row in enumerate(rows):
+        if seconds and number % BLOCK == 0:
+            time.sleep(seconds)
+        yield row
 
 
 def single(*, pause: float = 0.0) -> Client:
@@ -38,8 +49,11 @@ def single(*, pause: float = 0.0) -> Client:
     return opened
 
 
-def bulk(*, journal: bool, lane: str = "auto") -> Client:
-    """Return bulk runs, each with a journal of its own if it has one."""
+def bulk(*, journal: bool, lane: str = "auto", pause: float = 0.0) -> Client:
+    """Return bulk runs, each with a journal of its own if it has one, idle for ``pause`` seconds before each block.
+
+    With as many at once as a block has rows every connection has been idle when its row is sent.
+    """
 
     @contextlib.asynccontextmanager
     async def opened(url: str) -> AsyncIterator[Run]:
@@ -52,7 +66,7 @@ def bulk(*, journal: bool, lane: str = "auto") -> Client:
                 async def run(rows: Rows) -> int:
                     path = Path(folder) / f"{next(paths)}.journal" if journal else None
                     # Row's fields have the names of ScheduledCall's.
-                    requests = (ScheduledCall(**row._asdict()) for row in rows)
+                    requests = (ScheduledCall(**row._asdict()) for row in paused(rows, pause))
                     report = await uc.bulk(requests, journal=path, max_concurrency=OPTIONS.concurrency)
                     report.raise_for_status()
                     return report.succeeded
