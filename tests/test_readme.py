@@ -1,5 +1,6 @@
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 PYTHON = [body for language, body in BLOCKS if language == "python"]
 SHELL = [body for language, body in BLOCKS if language == "sh"]
+BENCHMARKS = sorted(set(re.findall(r"`(python benchmarks/[^`]+)`", README)))
 SET_UP = [
     'python -m pip install -e ".[test]" && python -m ucontact_async demo',
     'python -m pip install -e ".[test]" && python -m pytest',
@@ -97,3 +99,12 @@ def test_every_command_and_status_is_in_the_readme():
     commands = next(action for action in _parser()._actions if action.choices)
     for word in [*commands.choices, *Status]:
         assert word in README
+
+
+@pytest.mark.parametrize("command", BENCHMARKS)
+def test_the_benchmarks_take_what_the_readme_gives_them(command, tmp_path):
+    """Each command of the README that measures is understood as it stands there; its figures take minutes."""
+    script, *words = shlex.split(command)[1:]
+    result = run([sys.executable, str(ROOT / script), *words, "--help"], dict(os.environ), tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", result.stdout))
