@@ -24,7 +24,7 @@ from work import ZONE, rows
 from ucontact_async import DialerTask, Limiter, ScheduledCall, UContact
 
 # Seconds an answer takes, slots, whether the bulk has a journal.
-CASES = ((0.02, 16, False), (0.02, 16, True), (0.1, 64, True), (0.005, 8, True))
+CASES = ((0.02, 16, False), (0.02, 16, True), (0.05, 8, True), (0.1, 64, True))
 PHASE, SETTLING = 3.0, 3.0
 # The agent asks for so much of what the server can do: the bulk cannot have that.
 CALLS = 0.015
