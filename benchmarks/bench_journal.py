@@ -24,7 +24,7 @@ import msgspec
 from server import CLIENT_CORE, pin
 from work import ZONE, document, rows
 
-from ucontact_async.batch.journal import Entry, Header, Journal
+from ucontact_async.batch.journal import Entry, FileJournal, Header
 from ucontact_async.batch.journal_file import Change, JournalFile
 
 HEADER = Header("https://acme.example", "schedule", "digest")
@@ -76,7 +76,7 @@ async def journalled(path: Path, given: list[Entry]) -> float:
         nonlocal outcomes
         outcomes += len(settled)
 
-    journal = await Journal.open(path, HEADER, deliver=deliver)
+    journal = await FileJournal.open(path, HEADER, deliver=deliver)
     began = time.perf_counter()
     source = (given[start : start + BLOCK] for start in range(0, len(given), BLOCK))
     ready: list[int] = []
