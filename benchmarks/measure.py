@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import resource
 import sys
 import time
@@ -63,3 +64,5 @@ if __name__ == "__main__":
     arguments = parser.parse_args(namespace=OPTIONS)
     pin(CLIENT_CORE)
     json.dump(asyncio.run(measure(arguments.variant, arguments.url, arguments.rows, lazy=arguments.lazy)), sys.stdout)
+    sys.stdout.flush()
+    os._exit(0)  # pyreqwest's threads crash the interpreter now and then while it ends
