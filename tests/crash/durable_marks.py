@@ -24,7 +24,8 @@ from kill_at_syscalls import FAULTS, works
 from kill_resume import Command, Server
 from power_cuts import SYSCALLS, Disk, Event, Reader, read_trace
 
-PUT_OFF = {"endpoint": "Dialers/*", "fault": "status", "status": 429, "headers": {"Retry-After": "0"}}
+# One request in twenty, each by a rule of its own: by chance one row might have all its tries put off.
+PUT_OFF = {"endpoint": "Dialers/*", "fault": "status", "status": 429, "headers": {"Retry-After": "0"}, "count": 1}
 SENDS = "sendto,sendmsg,writev"
 CALL = re.compile(rb"POST \S+/Dialers/ScheduleDialerCall .*?\r\n\r\n(\S+)\Z", re.DOTALL)
 
