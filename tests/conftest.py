@@ -4,13 +4,21 @@ import asyncio
 import inspect
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # The emulator as a fixture: the library's own plugin, as its users load it.
 pytest_plugins = ["ucontact_async.testing"]
 
 settings.register_profile("suite", deadline=None, max_examples=50, print_blob=True)
 settings.register_profile("thorough", parent=settings.get_profile("suite"), max_examples=2000)
+# Mutants: the same examples for each of them, and no time spent on making a failure small.
+settings.register_profile(
+    "mutants",
+    parent=settings.get_profile("suite"),
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile("suite")
 
 

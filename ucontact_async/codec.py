@@ -109,7 +109,7 @@ class FormCodec:
         if self.argument is None:
             return dict(form)
         try:
-            values = msgspec.json.decode(form[self.argument].encode("utf-8", "surrogateescape"))
+            values = msgspec.json.decode(form[self.argument])
         except KeyError:
             raise ValueError(f"no field {self.argument}") from None
         except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -134,7 +134,7 @@ class FormCodec:
         for field in fields_of(self.request_type):
             if field.wire_name in values:
                 given[field.name] = field.format.decode(values[field.wire_name], rules)
-            elif field.default is msgspec.NODEFAULT:
+            elif field.required:
                 raise ValueError(f"no field {field.wire_name}")
         return self.request_type(**given)
 

@@ -83,12 +83,12 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One field of a request: our name, its name on the wire, how its value is written."""
+    """One field of a request: our name, its name on the wire, how its value is written, whether it must be there."""
 
     name: str
     wire_name: str
     format: TextFormat[Any]
-    default: Any
+    required: bool
 
 
 @functools.cache
@@ -101,8 +101,7 @@ def fields_of(request_type: type[msgspec.Struct]) -> tuple[Field, ...]:
         format_ = next((extra for extra in extras if isinstance(extra, TextFormat)), None)
         if format_ is None:
             raise TypeError(f"{request_type.__name__}.{info.name}: annotate it with one of the formats of text.py")
-        default = info.default if info.default_factory is msgspec.NODEFAULT else info.default_factory()
-        fields.append(Field(info.name, info.encode_name, format_, default))
+        fields.append(Field(info.name, info.encode_name, format_, info.required))
     return tuple(fields)
 
 

@@ -1,8 +1,12 @@
 """Requests to form bytes and answers to values or errors: what any other reader sees, and the whole answer table."""
 
 import re
-from datetime import UTC, datetime, timedelta
+import string
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
+from typing import Annotated
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -28,8 +32,18 @@ from ucontact_async.errors import (
     UnreadableReply,
 )
 from ucontact_async.settings import ServerProfile
-from ucontact_async.text import GUID, OPTIONAL_TIMESTAMP, Campaign
-from ucontact_async.wire import Answer, Reply, encode_form, fields_of, masked, read_answer, retry_after
+from ucontact_async.text import GUID, NAME, OPTIONAL_TIMESTAMP, PHONE_LIST, PRIVATE_TEXT, Campaign
+from ucontact_async.wire import (
+    Answer,
+    Field,
+    Reply,
+    address,
+    encode_form,
+    fields_of,
+    masked,
+    read_answer,
+    retry_after,
+)
 
 PROFILE = ServerProfile()
 whole_text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -72,6 +86,13 @@ def annotations(request_type):
     for parent in reversed(request_type.__mro__):
         texts |= getattr(parent, "__annotations__", {})
     return [(name, str(texts[name])) for name in request_type.__struct_fields__]
+
+
+class Named(msgspec.Struct):
+    """Two fields, of which one has another name on the wire."""
+
+    ours: Annotated[str, PRIVATE_TEXT] = msgspec.field(name="campaign")
+    phone: Annotated[str, PRIVATE_TEXT]
 
 
 class TestForm:
@@ -144,6 +165,54 @@ class TestForm:
         assert FormCodec(Nothing, None, constants).encode(Nothing(), RULES)[0] == (
             b"kind=1&note=a%3Db+c%26%C3%A9" if constants else b""
         )
+
+    @pytest.mark.parametrize(
+        ("beside", "expected"),
+        [
+            ((), b"arg=%7B%22kind%22:1,%22campaign%22:%22a%3Db+c%22,%22phone%22:%22%C3%A9%22%7D"),
+            (("phone",), b"phone=%C3%A9&arg=%7B%22kind%22:1,%22campaign%22:%22a%3Db+c%22%7D"),
+            (("phone", "campaign"), b"phone=%C3%A9&campaign=a%3Db+c&arg=%7B%22kind%22:1%7D"),
+            (("kind", "campaign", "phone"), b"kind=1&campaign=a%3Db+c&phone=%C3%A9&arg=%7B%7D"),
+        ],
+    )
+    def test_what_stands_beside_the_argument_is_not_in_it(self, beside, expected):
+        """Each field is in one place, written as that place wants it, and the document holds it wherever it is."""
+        codec = FormCodec(Named, "arg", {"kind": 1}, beside)
+        body, document = codec.encode(Named(ours="a=b c", phone="é"), RULES)
+        assert body == expected
+        kind = "1" if "kind" in beside else 1
+        assert msgspec.json.decode(document) == {"kind": kind, "campaign": "a=b c", "phone": "é"}
+
+    def test_flat_fields(self):
+        """Without an argument the fields are the form, after what always goes with them."""
+        codec = FormCodec(Named, None, {"kind": 1})
+        assert codec.encode(Named(ours="a=b c", phone="é"), RULES)[0] == b"kind=1&campaign=a%3Db+c&phone=%C3%A9"
+
+    def test_what_a_declaration_says_of_its_fields(self):
+        """Our name, the server's, how it is written, and whether it must be there; an empty default is one too."""
+
+        class Declared(Named):
+            source: Annotated[str, NAME] = ""
+            alternatives: Annotated[Sequence[str], PHONE_LIST] = msgspec.field(default_factory=tuple)
+
+        assert fields_of(Declared) == (
+            Field("ours", "campaign", PRIVATE_TEXT, required=True),
+            Field("phone", "phone", PRIVATE_TEXT, required=True),
+            Field("source", "source", NAME, required=False),
+            Field("alternatives", "alternatives", PHONE_LIST, required=False),
+        )
+
+    @pytest.mark.parametrize(
+        ("path", "whole"),
+        [
+            ("/Integra/resources/Dialers/Respool", "https://acme.example/Integra/resources/Dialers/Respool"),
+            ("/a%2Fb", "https://acme.example/a%2Fb"),
+            ("https://records.example/x.wav", "https://records.example/x.wav"),
+        ],
+    )
+    def test_where_a_path_leads(self, path, whole):
+        """A path is one on the server; a whole address is another server's."""
+        assert str(address("https://acme.example", path)) == whole
 
     @given(st.dictionaries(whole_text.filter(bool), whole_text, max_size=5))
     @example({"user": "a&password=x\r\nX-Injected: 1", "password": "a=b;c%26d+e f\x00#?é€😀"})
@@ -328,6 +397,7 @@ TABLE = [
     (302, {"Location": "/login;jsessionid=0A1B"}, b"", Unauthorized),
     (302, {"Location": "/login.html;jsessionid=0A1B#top"}, b"", Unauthorized),
     (303, {"Location": "login/"}, b"", Unauthorized),
+    (302, {"Location": "/loginX"}, b"", UnreadableReply),
     (302, {"Location": "/portal/home"}, b"", UnreadableReply),
     (302, {"Location": "/login/help"}, b"", UnreadableReply),
     (302, {"Location": "/relogin"}, b"", UnreadableReply),
@@ -375,13 +445,14 @@ class TestAnswers:
 
     @pytest.mark.parametrize(("status", "headers", "body", "expected"), TABLE)
     def test_the_answer_table(self, status, headers, body, expected):
-        """Each line of the table is exactly its class, and the status is kept."""
+        """Each line of the table is exactly its class, the status is kept, and said for what is not the endpoint's."""
         result = outcome(status, headers, body)
         if expected is None:
             assert result is None
         else:
             assert type(result) is expected
             assert result.status == status
+            assert str(headers.get("Content-Encoding", status if status != 200 else "")) in str(result)
 
     @pytest.mark.parametrize("body", [b"", b"1", b"0", b"<html>"])
     def test_every_status(self, body):
@@ -410,9 +481,34 @@ class TestAnswers:
         assert str(error).isprintable()
         assert len(str(error)) < 1000
 
-    def test_long_bodies_are_cut(self):
-        """The 65th byte of a strange body is quoted nowhere."""
+    def test_a_strange_body_is_quoted(self):
+        """What came instead of an answer is where somebody looks first: its beginning, whatever bytes it is of."""
+        assert "HTTP 200" in str(outcome(200, {}, b"<html>"))
+        assert "'<html>'" in str(outcome(200, {}, b"<html>"))
+        assert "\ufffd" in str(outcome(200, {}, b"\xff"))
         assert "b" not in str(outcome(200, {}, b"a" * 64 + b"b")).partition("gives:")[2]
+        assert "'" + 64 * "é" + "..." in str(outcome(200, {}, 65 * "é".encode()))
+
+    def test_a_body_that_may_hold_a_secret_is_not_quoted(self):
+        """The answer to a login is a token, also where it is not understood."""
+
+        class Login(type(Reply.DONE)):
+            secret = True
+
+        error = outcome(200, {}, b"canary", Login())
+        assert type(error) is UnreadableReply
+        assert "HTTP 200" in str(error)
+        assert "canary" not in str(error)
+
+    @pytest.mark.parametrize(
+        ("reply", "body"),
+        [(Reply.DONE, b"1"), (Reply.OK, b"OK"), (Reply.GUID, b"5f3a1c9e-7b24-4d0f-9a61-2f8e5d3c7b10")],
+    )
+    def test_only_white_space_may_stand_around_an_answer(self, reply, body):
+        """Any other byte before or after it makes it an answer that the endpoint never gives."""
+        for byte in {bytes([number]) for number in range(256)} - {b" ", b"\t", b"\r", b"\n"}:
+            assert type(outcome(200, {}, byte + body, reply)) is UnreadableReply
+            assert type(outcome(200, {}, body + byte, reply)) is UnreadableReply
 
     @pytest.mark.parametrize(
         ("profile", "status", "headers", "expected"),
@@ -477,11 +573,18 @@ class TestRetryAfter:
         """Garbage names no time, and no time is longer than the limit."""
         assert retry_after(value) == seconds
 
-    @pytest.mark.parametrize("zone", [UTC, datetime.now().astimezone().tzinfo])
-    def test_a_date_to_come(self, zone):
-        """A date is as far away as it is."""
-        date = format_datetime((datetime.now(UTC) + timedelta(seconds=200)).astimezone(zone))
-        assert 0 < retry_after(date) <= 200
+    @pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=3)), timezone(timedelta(hours=-3)), None])
+    @pytest.mark.skipif(not hasattr(time, "tzset"), reason="only on POSIX: a process's own time zone")
+    def test_a_date_to_come(self, zone, monkeypatch):
+        """A date is as far away as it is, whatever zone it is told in and whatever zone this machine is in."""
+        date = format_datetime((datetime.now(UTC) + timedelta(seconds=200)).astimezone(zone or UTC))
+        monkeypatch.setenv("TZ", "XXX-5")
+        time.tzset()
+        try:
+            assert 0 < retry_after(date if zone else date.replace("+0000", "-0000")) <= 200
+        finally:
+            monkeypatch.undo()
+            time.tzset()
 
     @given(st.text() | st.from_regex(r"\w{3}, \d{1,3} \w{3} \d{1,5} \d\d:\d\d:\d\d [+-]?\w{1,5}"))
     def test_any_text_is_a_time_or_none(self, value):
@@ -498,6 +601,11 @@ class TestReplies:
         """parse(encode(x)) == x; white space around it is the server's."""
         assert Reply.TEXT.decode(Reply.TEXT.encode(text)) == text
         assert outcome(200, {}, b" " + text.encode() + b"\r\n", Reply.TEXT) == text
+
+    def test_text_loses_nothing_but_white_space(self):
+        """No printable character at its ends is taken for the server's."""
+        for character in string.digits + string.ascii_letters + string.punctuation:
+            assert outcome(200, {}, f" {character}-{character}\t".encode(), Reply.TEXT) == f"{character}-{character}"
 
     @pytest.mark.parametrize("value", [[], {}, [0], {"a": [1, None]}, "0", "", False, True, None, 1, 0.5])
     def test_json_is_read_back(self, value):

@@ -22,7 +22,7 @@ from ..text import Rules
 from .journal import DOUBTED, Entry, Memory, Recalled
 from .operations import identity_of
 from .options import BulkOptions
-from .outcome import REFUSED, RESENT, Outcome, Status
+from .outcome import REFUSED, Outcome, Status
 from .sources import Row
 
 __all__ = ["REMOVALS", "Encoder", "Intake", "Job", "LeftOut", "Planner", "Source"]
@@ -287,7 +287,7 @@ class Intake:
             self._emit([outcome])
 
     def _again(self, reason: str) -> bool:
-        return reason in RESENT or reason not in REFUSED or self._options.retry_refused
+        return reason not in REFUSED or self._options.retry_refused
 
     def _late(self, request: Request[Any], now: datetime) -> bool:
         moment = getattr(request, "calldate", None)

@@ -349,10 +349,10 @@ def _refuse_foreign(known: dict[str, str], header: Header | None, path: Path, *,
         )
     if "server" not in known or header is None:
         return
-    for name, word in (("server", "server"), ("operation", "operation")):
+    for name in ("server", "operation"):
         if known[name] != getattr(header, name):
             raise JournalMismatch(
-                f"{path} belongs to the {word} {known[name]}, this run to {getattr(header, name)}; give another journal"
+                f"{path} belongs to the {name} {known[name]}, this run to {getattr(header, name)}; give another journal"
             )
     if known["digest"] != header.digest and not amended:
         raise JournalMismatch(

@@ -59,6 +59,6 @@ def status_of(error: UContactError) -> Status:
     return Status.UNKNOWN if isinstance(error, OutcomeUnknown) else Status.FAILED
 
 
-# What a resumed run sends again by itself, and what only when it is asked to (design.md section 4).
-RESENT: frozenset[str] = frozenset({"NotSent", "Throttled", "Unauthorized", "SessionStolen"})
+# What a resumed run sends again only when it is asked to, by the name of the error; all else that failed it sends by
+# itself (design.md section 4).
 REFUSED: frozenset[str] = frozenset({"Refused", "Rejected", "Forbidden", "NotFound"})

@@ -79,7 +79,7 @@ def recollect(
             found.met.append((*own[3:6], own[0]))
             continue
         id_ = next(ids)
-        same.append([id_, entry.content, occurrence, run, entry.position, "planned", "", 0, None])
+        same.append([id_, entry.content, occurrence, run, entry.position, "planned"])
         found.added.append((id_, entry.content, occurrence, entry.identity, run, entry.position))
         found.recalled.append(Recalled(id_, key_of(entry.content, occurrence), "new", "", duplicate_of))
     return found

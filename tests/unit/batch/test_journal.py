@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
 
@@ -21,8 +21,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ucontact_async.batch.journal import Entry, FileJournal, Header
-from ucontact_async.batch.journal_file import Change, JournalFile, _refuse_remote
+from ucontact_async.batch.journal import DOUBTED, Entry, FileJournal, Header
+from ucontact_async.batch.journal_file import Change, JournalFile, _mounts, _refuse_remote
+from ucontact_async.batch.journal_removals import doubted
 from ucontact_async.errors import JournalBusy, JournalError, JournalMismatch
 
 HEADER = Header("https://acme.example", "schedule", "first version")
@@ -97,10 +98,11 @@ class CountingExecutor(ThreadPoolExecutor):
 def test_a_row_is_new_once(run):
     """A row that no run has seen is new; afterwards it is in the state it was left in, under the same key."""
     first = run(["a", "b", "c"], ["succeeded", "unknown"])
-    again = run(["a", "b", "c"])
     assert known(first) == [("new", None)] * 3
-    assert known(again) == [("succeeded", None), ("unknown", None), ("planned", None)]
-    assert [row.key for row in again] == [row.key for row in first]
+    for _ in range(2):
+        again = run(["a", "b", "c"])
+        assert known(again) == [("succeeded", None), ("unknown", None), ("planned", None)]
+        assert [row.key for row in again] == [row.key for row in first]
 
 
 @pytest.mark.parametrize("status", ["planned", "succeeded", "failed", "unknown", "skipped"])
@@ -109,6 +111,13 @@ def test_a_settled_state_is_kept(run, status):
     run(["a"], [status])
     assert known(run(["a"])) == [(status, None)]
     assert known(run(["a"], [status])) == [(status if status != "skipped" else "planned", None)]
+
+
+def test_a_row_that_is_known_goes_on(run):
+    """What a later run finds out about a row is written to that row."""
+    for status in ("failed", "sent", "succeeded"):
+        run(["a", "b"], [status])
+    assert known(run(["a", "b"])) == [("succeeded", None), ("planned", None)]
 
 
 def test_sent_and_never_settled_is_unknown(run):
@@ -131,6 +140,18 @@ def test_the_reason_and_the_attempts_are_kept(path):
     file.close()
 
 
+def test_the_moment_of_a_row_is_kept(path):
+    """How long ago a row became unknown decides when it may be settled: not when it was read, nor the present."""
+    for moment, statuses in ((NOON, ["unknown", "sent"]), (NOON + timedelta(hours=1), []), (datetime.now(UTC), [])):
+        file = JournalFile(path, HEADER, amended=False, now=lambda moment=moment: moment)
+        recalled = file.recall(entries("abc"))
+        file.apply([change(row.id, status) for row, status in zip(recalled, statuses, strict=False)])
+        file.close()
+    noon = int(NOON.timestamp())
+    # A mark may have waited long for its slot: the bytes may have left until the next run began.
+    assert [row.at for row in recalled] == [noon, noon + 3600, None]
+
+
 # Duplicates and occurrences.
 
 
@@ -143,7 +164,9 @@ def test_the_second_of_two_equal_rows_is_a_duplicate_of_the_first(run):
 
 def test_the_same_call_with_other_data_is_a_duplicate(run):
     """What counts is the call, not every byte of the request."""
-    assert known(run(["a.1", "a.2"])) == [("new", None), ("new", 1)]
+    recalled = run(["a.1", "a.2"])
+    assert known(recalled) == [("new", None), ("new", 1)]
+    assert [row.key for row in recalled] == [entry(text).content.hex() for text in ("a.1", "a.2")]
 
 
 def test_occurrences_are_counted_over_runs(run):
@@ -279,9 +302,9 @@ async def test_settled_does_not_wait_for_ever(path):
 
 
 async def test_many_marks_are_few_commits(path):
-    """Rows that are marked while a commit runs share the next one."""
+    """Rows that are marked while a commit runs share the next one, which waits for nothing more."""
     executor = CountingExecutor()
-    journal = await FileJournal.open(path, HEADER, deliver=list, executor=executor)
+    journal = await FileJournal.open(path, HEADER, deliver=list, executor=executor, linger=3600)
     rows = await journal.recall(entries(str(number) for number in range(500)))
     await asyncio.gather(*(journal.sent(row.id) for row in rows))
     assert on_disk(path) == ["sent"] * 500
@@ -314,6 +337,82 @@ async def test_closing_writes_and_delivers_what_is_left(path):
     await journal.aclose()
     assert delivered == [row.id for row in rows]
     assert on_disk(path) == ["failed"] * 3
+
+
+async def test_each_mark_says_what_it_is_to_say(path):
+    """The step of a settling, the reason and the number of tries are on the disk beside the state, or nothing is."""
+    journal = await FileJournal.open(path, HEADER, deliver=list, linger=0)
+    rows = await journal.recall(entries("abcde"))
+    await journal.sent(rows[0].id)
+    await journal.sent(rows[1].id, "removing")
+    journal.settled(rows[2].id, "failed", "Rejected", 3, None)
+    journal.planned(rows[3].id, "inserting")
+    journal.settled(rows[4].id, "failed", "Throttled", 2, None)
+    journal.planned(rows[4].id)
+    await journal.aclose()
+    assert query(path, "SELECT status, reason, attempts FROM rows ORDER BY id") == [
+        ("sent", "", 0),
+        ("sent", "removing", 0),
+        ("failed", "Rejected", 3),
+        ("planned", "inserting", 0),
+        ("planned", "", 0),
+    ]
+
+
+async def test_all_that_touches_the_file_is_done_by_the_executor(path):
+    """The loop never waits for a disk, and what was given to wait there is let go of in the end."""
+    executor = CountingExecutor()
+    journal = await FileJournal.open(path, HEADER, deliver=list, executor=executor)
+    (row,) = await journal.recall([entry("a")])
+    await journal.doubted([], 0)
+    await journal.sent(row.id)
+    await journal.aclose()
+    assert executor.calls == {"<lambda>": 1, "recall": 1, "doubted": 1, "apply": 1, "close": 1}
+    with pytest.raises(RuntimeError):
+        executor.submit(list)
+
+
+async def test_one_thread_does_it(path):
+    """However many ask at once, one thread has the database: it has a name, and ends with the journal."""
+
+    def threads():
+        return [thread for thread in threading.enumerate() if thread.name.startswith("ucontact-journal")]
+
+    journal = await FileJournal.open(path, HEADER, deliver=list)
+    await asyncio.gather(*(journal.recall([entry(text)]) for text in "abcdefgh"))
+    (thread,) = threads()
+    await journal.aclose()
+    thread.join(10)
+    assert threads() == []
+
+
+async def test_a_journal_that_is_refused_leaves_no_thread(path, run):
+    """The digest is compared unless ``amended`` is said, and nothing is left of a journal that was not opened."""
+    run(["a"])
+    executor = ThreadPoolExecutor(max_workers=1)
+    other = Header(HEADER.server, HEADER.operation, "second version")
+    with pytest.raises(JournalMismatch):
+        await FileJournal.open(path, other, deliver=list, executor=executor)
+    with pytest.raises(RuntimeError):
+        executor.submit(list)
+    journal = await FileJournal.open(path, other, deliver=list, amended=True)
+    await journal.aclose()
+
+
+async def test_what_may_still_arrive(path):
+    """Asked for some endpoints since a moment: rows without an outcome, and those that ended after a doubtful try."""
+    journal = await FileJournal.open(path, HEADER, deliver=list, now=lambda: NOON)
+    texts = {"a": SCHEDULE, "b": "Dialers/RemoveContact", "c": SCHEDULE, "d": SCHEDULE, "e": SCHEDULE}
+    rows = await journal.recall([msgspec.structs.replace(saying(text), endpoint=texts[text]) for text in texts])
+    ends = [("unknown", ""), ("unknown", ""), ("succeeded", DOUBTED), ("succeeded", ""), ("failed", "Rejected")]
+    for row, (status, reason) in zip(rows, ends, strict=True):
+        journal.settled(row.id, status, reason, 1, None)
+    await journal.flush()
+    noon = int(NOON.timestamp())
+    assert await journal.doubted([SCHEDULE], noon) == [(SCHEDULE, SAYS, noon)] * 2
+    assert len(await journal.doubted(list(texts.values()), noon)) == 3
+    assert await journal.doubted([SCHEDULE], noon + 1) == []
+    await journal.aclose()
 
 
 async def test_a_run_without_a_journal_delivers_at_once():
@@ -383,6 +482,76 @@ def test_a_commit_that_fails_is_told_to_all_who_wait(path):
     assert on_disk(path) == ["succeeded", "planned", "planned"]
 
 
+async def test_a_disk_that_turns_read_only(path):
+    """Who waits is told, and nothing is sent any more; what was on the wire is delivered, and written if it can be."""
+    delivered = []
+    journal = await FileJournal.open(path, HEADER, deliver=delivered.extend)
+    db = journal._file.db
+    a, b, c = await journal.recall(entries("abc"))
+    await journal.sent(a.id)
+    (d,) = await journal.recall([entry("d", 4)])
+    db.execute("PRAGMA query_only = ON")
+    journal.settled(c.id, "skipped", "late", 0, "c")
+    told = await asyncio.gather(journal.sent(b.id), journal.sent(d.id), return_exceptions=True)
+    assert [type(error) for error in told] == [JournalError] * 2
+    assert str(path) in str(told[0])
+    assert "readonly" in str(told[0])
+    assert delivered == ["c"]
+    db.execute("PRAGMA query_only = OFF")
+    # The row d went with the commit that failed: a mark on it would be none.
+    with pytest.raises(JournalError, match="readonly"):
+        await journal.sent(d.id)
+    with pytest.raises(JournalError, match="readonly"):
+        await journal.recall([entry("e", 5)])
+    journal.settled(a.id, "succeeded", "", 1, "a")
+    await journal.flush()
+    assert delivered == ["c", "a"]
+    await journal.aclose()
+    assert on_disk(path) == ["succeeded", "planned", "planned"]
+
+
+def test_a_file_that_breaks_stays_broken(path):
+    """The first thing that went wrong is what is said from then on; nothing is marked as sent, ends are written."""
+    file = JournalFile(path, HEADER, amended=False)
+    a, b = file.recall(entries("ab"))
+    file.apply([])
+    file.db.execute("PRAGMA query_only = ON")
+    for work in (lambda: file.recall([entry("c")]), lambda: file.apply([change(a.id, "sent")])):
+        with pytest.raises(JournalError, match=f"{path} cannot be written: .*readonly"):
+            work()
+    file.db.execute("PRAGMA query_only = OFF")
+    with pytest.raises(JournalError, match="readonly"):
+        file.apply([change(a.id, "sent"), change(b.id, "failed")])
+    file.close()
+    assert on_disk(path) == ["planned", "failed"]
+
+
+def test_what_cannot_be_asked_is_our_error(path):
+    """A file that loses a table while it is in use breaks the journal with its own words."""
+    file = JournalFile(path, HEADER, amended=False)
+    file.db.execute("DROP TABLE requests")
+    with pytest.raises(JournalError, match="no such table"):
+        doubted(file, [SCHEDULE], 0)
+    file.close()
+
+
+async def test_an_executor_that_is_taken_away(path):
+    """Marks that nobody will ever write are told as such, and not waited for without end."""
+    executor = ThreadPoolExecutor(max_workers=1)
+    journal = await FileJournal.open(path, HEADER, deliver=list, executor=executor)
+    (row,) = await journal.recall([entry("a")])
+    busy = threading.Event()
+    executor.submit(busy.wait)
+    waiting = asyncio.create_task(journal.sent(row.id))
+    await asyncio.sleep(0)
+    executor.shutdown(wait=False, cancel_futures=True)
+    busy.set()
+    for mark in (waiting, journal.sent(row.id)):
+        with pytest.raises(JournalError, match=f"{path} cannot be written: CancelledError"):
+            await mark
+    journal._file.close()
+
+
 # Whose journal it is.
 
 
@@ -396,7 +565,8 @@ def test_a_journal_of_another_server_or_operation_is_refused(run, path, other, a
     """Keys of one server or operation mean nothing to another, whatever the user says; the journal stays as it is."""
     run(["a"], ["sent"])
     before = path.read_bytes()
-    with pytest.raises(JournalMismatch):
+    differ = r"(server https://acme.example, this run to https://other|operation schedule, this run to respool)"
+    with pytest.raises(JournalMismatch, match=f"belongs to the {differ}"):
         run(["a"], header=other, amended=amended)
     assert path.read_bytes() == before
     assert known(run(["a"])) == [("unknown", None)]
@@ -418,7 +588,7 @@ def test_a_changed_input_has_to_be_announced(run):
 def test_a_file_of_another_kind_is_refused_and_left_alone(run, path, content):
     """``--journal contacts.csv`` by mistake costs nothing."""
     path.write_bytes(content)
-    with pytest.raises(JournalError, match="not a database"):
+    with pytest.raises(JournalMismatch, match="not a database"):
         run(["a"])
     assert path.read_bytes() == content
 
@@ -441,7 +611,7 @@ def test_another_format_is_refused(run, path):
     db.execute("UPDATE meta SET value = '99' WHERE name = 'format'")
     db.commit()
     db.close()
-    with pytest.raises(JournalError, match="format '99'.*newer"):
+    with pytest.raises(JournalError, match=f"{path} has format '99'.*newer"):
         run(["a"])
 
 
@@ -454,8 +624,10 @@ def test_an_empty_file_becomes_a_journal(run, path):
 def test_a_place_that_cannot_be_used_is_told_in_a_sentence(tmp_path):
     """A file where the folder should be is our error with the path in it, not the operating system's."""
     (tmp_path / "file").touch()
-    with pytest.raises(JournalError, match="cannot be used as a journal"):
-        JournalFile(tmp_path / "file" / "run.journal", HEADER, amended=False)
+    path = tmp_path / "file" / "run.journal"
+    with pytest.raises(JournalError, match=f"{path} cannot be used as a journal: .*[Nn]ot a directory") as caught:
+        JournalFile(path, HEADER, amended=False)
+    assert caught.type is JournalError
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
@@ -469,6 +641,31 @@ def test_a_network_share_is_refused(kind):
     for local in ("/mnt/our share/x/run.journal", "/mnt/our shared/run.journal", "/run.journal"):
         _refuse_remote(Path(local), mounts)
     _refuse_remote(Path("/run.journal"), "")
+    with pytest.raises(JournalError, match="network share"):
+        _refuse_remote(Path("/run.journal"), f"server:/ / {kind} rw 0 0\n")
+
+
+def test_what_was_mounted_last_is_what_is_there():
+    """Of two mounts at one place the later one hides the other."""
+    local, share = "/dev/sda1 /mnt/BOX ext4 rw 0 0\n", "server:/home /mnt/BOX nfs4 rw 0 0\n"
+    _refuse_remote(Path("/mnt/BOX/run.journal"), share + local)
+    with pytest.raises(JournalError, match="/mnt/BOX/run.journal is on a network share .nfs4."):
+        _refuse_remote(Path("/mnt/BOX/run.journal"), local + share)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux: a list of what is mounted where")
+def test_what_is_mounted_is_known():
+    """The list that decides about network shares is the system's, with the root in it."""
+    assert "/" in {line.split(" ")[1] for line in _mounts().splitlines()}
+
+
+def test_how_the_database_is_kept(path):
+    """Durable at every commit where marks count, as quick as can be where they do not; 2 MB of memory for either."""
+    for where, kept in ((path, ("wal", 2, -2000)), (None, ("off", 0, -2000))):
+        file = JournalFile(where, HEADER, amended=False)
+        pragmas = ("journal_mode", "synchronous", "cache_size")
+        assert tuple(file.db.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in pragmas) == kept
+        file.close()
 
 
 # One run at a time.
@@ -479,7 +676,7 @@ def test_a_second_run_is_refused(run, path):
     holder = JournalFile(path, HEADER, amended=False)
     (row,) = holder.recall([entry("a")])
     holder.apply([change(row.id, "sent")])
-    with pytest.raises(JournalBusy):
+    with pytest.raises(JournalBusy, match=f"{path} is in use by another run"):
         run(["a"])
     assert on_disk(path) == ["sent"]
     holder.close()
@@ -645,6 +842,18 @@ def test_a_journal_of_format_1_resumes(old):
     # When it was sent nobody knows: no earlier than now.
     assert query(old, "SELECT utc FROM calls WHERE status = 'unknown'") == [("2027-03-01 12:00:00",)]
     assert query(old, "SELECT value FROM meta WHERE name = 'format'") == [("2",)]
+
+
+def test_when_a_row_of_format_1_became_unknown_nobody_knows(old):
+    """It counts as new, so that nothing about it is settled too early; what is certain has no moment."""
+    with closing(sqlite3.connect(old)) as db, db:
+        db.execute("UPDATE rows SET status = 'unknown' WHERE status = 'sent'")
+    JournalFile(old, HEADER, amended=False, now=lambda: NOON).close()
+    assert query(old, "SELECT status, utc FROM calls") == [
+        ("succeeded", None),
+        ("failed", None),
+        ("unknown", "2027-03-01 12:00:00"),
+    ]
 
 
 def test_a_journal_of_format_1_that_is_refused_stays_as_it_is(old):

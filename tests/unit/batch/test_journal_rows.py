@@ -52,17 +52,51 @@ def test_unknown_rows_are_told_whole(run, path):
     """What was unknown, and what was sent by a run that died, is listed with request, place and time."""
     run("succeeded", "unknown", "failed", "sent")
     with open_journal(path, now=lambda: NOON) as journal:
-        assert (journal.server, journal.operation) == (HEADER.server, HEADER.operation)
+        assert (journal.path, journal.server, journal.operation) == (path, HEADER.server, HEADER.operation)
         assert journal.counts() == {"succeeded": 1, "unknown": 2, "failed": 1}
         rows = list(journal.unknown())
         made = [row.position for row in journal.made()]
-    assert [(row.position, row.reason, row.at) for row in rows] == [(2, "", NOON), (4, "ReplyLost", NOON)]
+    assert [(row.position, row.status, row.reason, row.attempts, row.at) for row in rows] == [
+        (2, "unknown", "", 1, NOON),
+        (4, "unknown", "ReplyLost", 1, NOON),
+    ]
     assert rows[0].key == entry(2).content.hex()
     assert rows[0].request == ScheduledCall(
         campaign="Ventas->", destination="090000002", calldate=datetime(2099, 5, 5, 10)
     )
     assert "090000002" not in repr(rows[0])
     assert made == [1, 2, 4]
+
+
+def test_every_row_is_told(run, path):
+    """Also those that nothing became of yet: they have no moment."""
+    run("succeeded", None, "failed")
+    with open_journal(path) as journal:
+        assert [(row.position, row.status, row.at) for row in journal.all()] == [
+            (1, "succeeded", NOON),
+            (2, "planned", None),
+            (3, "failed", NOON),
+        ]
+
+
+def test_a_journal_that_lost_whose_it_is(run, path):
+    """Its rows can be told all the same."""
+    run("unknown")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DELETE FROM meta WHERE name IN ('server', 'operation')")
+    with open_journal(path) as journal:
+        assert (journal.server, journal.operation) == ("", "")
+        assert len(list(journal.unknown())) == 1
+
+
+def test_a_journal_that_breaks_while_it_is_looked_at(run, path):
+    """What SQLite says becomes our error, with the path in it."""
+    run("unknown")
+    with open_journal(path) as journal:
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute("DROP TABLE rows")
+        with pytest.raises(JournalError, match=f"{path} cannot be used as a journal: no such table"):
+            journal.counts()
 
 
 def test_many_rows_are_told_by_the_block(run, path):
@@ -129,8 +163,10 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path):
         open_journal(tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "empty").touch()
+    with closing(sqlite3.connect(tmp_path / "bare")) as db:
+        db.execute("PRAGMA user_version = 1")
     (tmp_path / "c.csv").write_text("destination;calldate\n", encoding="utf-8")
-    for name, said in (("empty", "no journal"), ("c.csv", "cannot be used")):
+    for name, said in (("empty", "no journal"), ("bare", "bare is no journal yet"), ("c.csv", "cannot be used")):
         with pytest.raises(JournalError, match=said):
             open_journal(tmp_path / name)
     assert (tmp_path / "empty").stat().st_size == 0

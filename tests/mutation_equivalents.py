@@ -1,0 +1,67 @@
+"""Mutants that no test can kill, for nothing that anybody can see is different: the change, and why it is none.
+
+Each is the function it is in, what it takes out of the file and what it puts there.
+"""
+
+EQUIVALENT = {
+    (
+        "retry.RetryRule._expo",
+        "waits = backoff.expo(base=2, factor=factor, max_value=self.policy.cap)",
+        "waits = backoff.expo(factor=factor, max_value=self.policy.cap)",
+    ): "2 is the base that backoff takes by itself",
+    (
+        "batch.journal_file.JournalFile._begin",
+        'run = int(known.get("run", 0)) + 1',
+        'run = int(known.get("run", 1)) + 1',
+    ): "runs only have to grow",
+    (
+        "batch.journal_file.JournalFile._begin",
+        'run = int(known.get("run", 0)) + 1',
+        'run = int(known.get("run", 0)) + 2',
+    ): "the same",
+    (
+        "batch.recollection.recollect",
+        'own[3:6] = run, entry.position, "planned" if own[5] == "skipped" else own[5]',
+        'own[3:7] = run, entry.position, "planned" if own[5] == "skipped" else own[5]',
+    ): "what follows is of no row of this run asked for",
+    (
+        "batch.recollection.recollect",
+        "own, occurrence, duplicate_of = _twin(entry, same, run) if same else (None, 1, None)",
+        "own, occurrence, duplicate_of = _twin(entry, same, run) if (same) or True else (None, 1, None)",
+    ): "a short cut: of no calls _twin says the same",
+    (
+        "batch.recollection.recollect",
+        'same.append([id_, entry.content, occurrence, run, entry.position, "planned"])',
+        'same.append([id_, entry.content, occurrence, run, entry.position, "XXplannedXX"])',
+    ): "of a row of this run it is only asked whether it was skipped",
+    (
+        "batch.recollection.recollect",
+        'same.append([id_, entry.content, occurrence, run, entry.position, "planned"])',
+        'same.append([id_, entry.content, occurrence, run, entry.position, "PLANNED"])',
+    ): "the same",
+    (
+        "batch.journal_file._locked",
+        'lock = os.fdopen(descriptor, "r+b")',
+        "lock = os.fdopen(descriptor, )",
+    ): "it is opened to be closed",
+    (
+        "batch.journal_file._refuse_remote",
+        'best, kind = "", ""',
+        'best, kind = "", "XXXX"',
+    ): "neither is a network share",
+    (
+        "batch.journal_rows.JournalRows.__init__",
+        "self._file = JournalFile(path, None, amended=False, now=now)",
+        "self._file = JournalFile(path, None, amended=None, now=now)",
+    ): "without a header there is no digest to compare",
+    (
+        "batch.journal_rows.JournalRows.__init__",
+        "self._file = JournalFile(path, None, amended=False, now=now)",
+        "self._file = JournalFile(path, None, amended=True, now=now)",
+    ): "the same",
+    (
+        "batch.journal_rows.JournalRows._request",
+        'endpoint = ENDPOINTS.get(path or "")',
+        'endpoint = ENDPOINTS.get(path or "XXXX")',
+    ): "neither is an endpoint",
+}
