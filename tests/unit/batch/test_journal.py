@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from ucontact_async.batch.journal import DOUBTED, Entry, FileJournal, Header
 from ucontact_async.batch.journal_file import Change, JournalFile, _mounts, _refuse_remote
-from ucontact_async.batch.journal_removals import doubted
+from ucontact_async.batch.journal_removals import doubted, overtaken
 from ucontact_async.errors import JournalBusy, JournalError, JournalMismatch
 
 HEADER = Header("https://acme.example", "schedule", "first version")
@@ -787,6 +787,60 @@ def test_plain_sql_tells_what_was_sent(path):
     ]
     assert query(path, "SELECT key FROM calls") == [(one.key,), (two.key,), (entry("b").content.hex(),)]
     assert query(path, "SELECT request FROM calls WHERE status = 'succeeded'") == [(SAYS,)]
+
+
+REMOVE = "Dialers/RemoveContact"
+
+
+@pytest.mark.parametrize(
+    ("rows", "taken_over"),
+    [
+        ([(REMOVE, "1", "failed"), (SCHEDULE, "1", "succeeded")], {1}),
+        ([(REMOVE, "1", "unknown"), (SCHEDULE, "1", "unknown")], {1}),
+        ([(SCHEDULE, "1", "unknown"), (REMOVE, "1", "succeeded")], {1}),
+        ([(SCHEDULE, "1", "failed"), (REMOVE, "1", "unknown")], {1}),
+        ([(REMOVE, "09-9", "failed"), (SCHEDULE, "099", "succeeded")], {1}),
+        ([(REMOVE, "1", "failed"), (SCHEDULE, "1", "failed")], set()),
+        ([(REMOVE, "1", "failed"), (SCHEDULE, "2", "succeeded")], set()),
+        ([(REMOVE, "1", "failed"), (REMOVE, "1", "succeeded")], set()),
+        ([(SCHEDULE, "1", "failed"), (SCHEDULE, "1", "succeeded")], set()),
+        ([(SCHEDULE, "1", "succeeded"), (REMOVE, "1", "failed")], set()),
+        ([(REMOVE, "1", "succeeded"), (SCHEDULE, "1", "failed")], set()),
+        ([(REMOVE, "1", "planned"), (SCHEDULE, "1", "succeeded")], set()),
+        (
+            [
+                *[(REMOVE, "1", "failed"), (SCHEDULE, "1", "succeeded"), (REMOVE, "1", "failed")],
+                *[(REMOVE, "2", "unknown"), (SCHEDULE, "1", "succeeded"), (SCHEDULE, "2", "failed")],
+            ],
+            {1, 3},
+        ),
+    ],
+)
+async def test_what_a_later_row_took_over(path, rows, taken_over):
+    """A removal that is not done is overtaken by a later call of its number, a call by a later removal."""
+    journal = await FileJournal.open(path, HEADER, deliver=list)
+    recalled = []
+    for place, (endpoint, number, _) in enumerate(rows):
+        name = "destination" if place % 2 else "number"
+        document = f'{{"campaign":"Ventas->","{name}":"{number}"}}'
+        recalled += await journal.recall([msgspec.structs.replace(saying(str(place), document), endpoint=endpoint)])
+    for row, (*_, status) in zip(recalled, rows, strict=True):
+        journal.settled(row.id, status, "", 1, None)
+    await journal.flush()
+    assert await journal.overtaken([REMOVE, "Dialers/RemoveScheduleDialerCall"]) == taken_over
+    assert await journal.overtaken(["Dialers/RemoveScheduleDialerCall"]) == set()
+    await journal.aclose()
+
+
+def test_another_campaign_is_another_place(path):
+    """A call in one campaign takes over no removal from another."""
+    file = JournalFile(path, HEADER, amended=False)
+    documents = [(REMOVE, '{"campaign":"a->","destination":"1"}'), (SCHEDULE, '{"campaign":"b->","destination":"1"}')]
+    asked = [msgspec.structs.replace(saying(text, text), endpoint=endpoint) for endpoint, text in documents]
+    one, two = file.recall(asked)
+    file.apply([change(one.id, "failed"), change(two.id, "succeeded")])
+    assert overtaken(file, [REMOVE]) == set()
+    file.close()
 
 
 def test_without_a_path_nothing_is_kept_of_what_rows_say():
