@@ -5,6 +5,21 @@ Each is the function it is in, what it takes out of the file and what it puts th
 
 EQUIVALENT = {
     (
+        "wire._error_of",
+        "if 400 <= status <= 499:",
+        "if 400 <= status <= 500:",
+    ): "500 was answered for above",
+    (
+        "batch.journal.Journal.planned",
+        'def planned(self, row: int, reason: str = "") -> None:',
+        'def planned(self, row: int, reason: str = "XXXX") -> None:',
+    ): "a Protocol's method is not called",
+    (
+        "batch.journal.Journal.sent",
+        'async def sent(self, row: int, step: str = "") -> None:',
+        'async def sent(self, row: int, step: str = "XXXX") -> None:',
+    ): "the same",
+    (
         "retry.RetryRule._expo",
         "waits = backoff.expo(base=2, factor=factor, max_value=self.policy.cap)",
         "waits = backoff.expo(factor=factor, max_value=self.policy.cap)",

@@ -176,7 +176,7 @@ class Done(Reply[None]):
         if text == b"0":
             raise self.refusal()
         if text != b"1":
-            raise ValueError("expected 1 or 0")
+            raise ValueError
 
     def encode(self, value: None) -> bytes:
         return b"1"
@@ -190,7 +190,7 @@ class Ok(Reply[None]):
         if text == b"0":
             raise self.refusal()
         if text != b"OK":
-            raise ValueError("expected OK")
+            raise ValueError
 
     def encode(self, value: None) -> bytes:
         return b"OK"
@@ -204,7 +204,7 @@ class Guid(Reply[str]):
         if text == b"0":
             raise self.refusal()
         if not _UUID.fullmatch(text):
-            raise ValueError("expected a UUID")
+            raise ValueError
         return text.decode("ascii")
 
     def encode(self, value: str) -> bytes:

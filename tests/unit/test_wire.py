@@ -619,6 +619,7 @@ class TestReplies:
         error = outcome(200, {}, body, reply)
         assert type(error) is Rejected
         assert error.status == 200
+        assert "the server answered 0" in str(error)
 
     def test_done_is_one(self):
         """The emulator answers what the client takes for done."""
