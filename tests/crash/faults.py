@@ -113,32 +113,43 @@ KINDS = ("nothing", *CONNECTS, *EARLY, *BETWEEN, *STRIKES, *PROCESS)
 class Fault:
     """One kind with its plan: which of the occasions it can strike it does strike."""
 
-    def __init__(self, kind, world, index, rows):
+    def __init__(self, kind, world, index, rows, *, again):
+        """``again``: requests of the second round, of which some are to be struck too, follow those of the ``rows``."""
         self.kind = kind
         self.chance = world.chance("fault", index, kind)
         draw = self.chance.random()
         self.on_login = kind in STRIKES and draw < 0.15
         first = self.chance.randrange(rows)
-        times = self.chance.choice((1, 1, 1, 2, 3))
-        self.struck = range(first, first + times)
+        times = self.chance.choice((1, 1, 1, 2, 3, 12))
+        step = self.chance.choice((1, 3, 4, 5)) if again else 1
+        self.struck = range(first, first + times * step, step)
         if kind in CONNECTS:
             self.struck = range(self.chance.randrange(3), 3 if times < 3 else 6)
         # A run of these few rows takes about 25 ms.
         self.moment = self.chance.uniform(0, 0.03)
         self.seen = 0
+        self.hit = kind in ("nothing", "slow_consumer")
+        """Whether it has struck."""
 
     def due(self):
         """Count an occasion and say whether it is struck."""
         self.seen += 1
-        return self.seen - 1 in self.struck
+        struck = self.seen - 1 in self.struck
+        self.hit |= struck
+        return struck
+
+    def strike(self, what, *args):
+        """Do what this fault does."""
+        self.hit = True
+        return what(*args)
 
 
 class Faults:
     """All faults of a scenario."""
 
-    def __init__(self, kinds, world, rows):
+    def __init__(self, kinds, world, rows, *, again):
         self.world = world
-        self.all = [Fault(kind, world, index, rows) for index, kind in enumerate(kinds)]
+        self.all = [Fault(kind, world, index, rows, again=again) for index, kind in enumerate(kinds)]
         self.server = None
         self.refusing_until = 0.0
         self.logins_struck = 0
@@ -147,7 +158,7 @@ class Faults:
         self.healed = False
         for kind, seconds in (("restart", (0.5, 3.0)), ("outage", (30.0, 100.0))):
             if (fault := self.of(kind)) is not None:
-                world.after(fault.moment, self._go_away, self.chance_of(fault, *seconds))
+                world.after(fault.moment, fault.strike, self._go_away, self.chance_of(fault, *seconds))
 
     def _go_away(self, seconds):
         """The server restarts: every connection is reset, every token dead, and nobody answers for a while."""

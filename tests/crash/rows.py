@@ -34,6 +34,7 @@ class Policy(msgspec.Struct, frozen=True):
     pace: float
     removes: bool
     settles: bool
+    refuses: bool
 
 
 def policy_of(kinds, seed):
@@ -55,6 +56,7 @@ def policy_of(kinds, seed):
         pace=draw((0.000_02, 0.000_02, 0.000_3, 0.001)),
         removes=draw((False, False, False, True)),
         settles=draw((False, False, False, True)),
+        refuses=draw((False, False, False, True)),
     )
     # A removal takes a twin off as well; what is settled is refused both twins and an order.
     if policy.removes or policy.settles:
@@ -93,6 +95,11 @@ def _call(number):
         return Respool(campaign="Ventas->", destination=destination, dialerbase="base", contact=number)
     moment = datetime(2031, 1, 1, 10, number)
     return ScheduledCall(campaign="Ventas->", destination=destination, calldate=moment, data={"n": "1"})
+
+
+def unwanted(policy):
+    """Return the names of the rows that the server refuses of its own accord."""
+    return {name_of(_call(1))} if policy.refuses else set()
 
 
 def is_removal(request):
@@ -146,18 +153,19 @@ class Books(msgspec.Struct):
     error: BaseException | None = None
     single: list = []
 
-    def finished(self, *, settles):
-        """Return whether nothing is left to do that another run would do."""
+    def finished(self, policy, refused):
+        """Return whether nothing is left to do that another run would do; those in ``refused`` always are."""
         if self.error is not None or self.report is None or self.report.stopped is not None:
             return False
-        return all(self._is_final(outcome, settles=settles) for outcome in self.outcomes)
-
-    @staticmethod
-    def _is_final(outcome, *, settles):
-        if outcome.reason == "done before" or (outcome.status == "failed" and outcome.reason in REFUSED):
-            return True
-        again = is_removal(outcome.request) or (settles and isinstance(outcome.request, ScheduledCall))
-        return outcome.status in FINAL and not (again and outcome.status == "unknown")
+        for outcome in self.outcomes:
+            again = is_removal(outcome.request) or (policy.settles and isinstance(outcome.request, ScheduledCall))
+            if said_of(outcome) == "failed":
+                final = outcome.reason in REFUSED and (not policy.retry_refused or name_of(outcome.request) in refused)
+            else:
+                final = said_of(outcome) == "succeeded" or (outcome.status == "unknown" and not again)
+            if not final:
+                return False
+        return True
 
     def said(self):
         """Return how often each status is said of each name."""

@@ -24,7 +24,8 @@ from ucontact_async.errors import JournalError
 from .faults import Faults
 from .loop import Loop
 from .machine import MACHINE, Disk, images
-from .rows import FINAL, REFUSED, SETTLE, Books, is_removal, name_of, policy_of, rows_of, said_of, wall_clock
+from .matrix import change_of
+from .rows import FINAL, REFUSED, SETTLE, Books, is_removal, name_of, policy_of, rows_of, said_of, unwanted, wall_clock
 from .server import Server
 from .world import Crash, Stuck, World
 
@@ -88,11 +89,16 @@ class Run:
         self.kinds = set(scenario.kinds)
         self.world = World(f"{scenario.kinds} {scenario.seed}", scenario.trace)
         self.rows = rows_of(policy)
-        self.faults = Faults(scenario.kinds, self.world, len(self.rows))
+        self.faults = Faults(scenario.kinds, self.world, len(self.rows), again=policy.settles)
         self.faults.server = self.server = Server(self.world, self.faults)
+        self.server.unwanted = unwanted(policy)
         full = self.faults.of("disk_full")
         full_at = None if full is None else 4 + full.chance.randrange(8)
-        self.disk = MACHINE.disk = Disk(keeps=policy.crash == "power", full_at=full_at)
+        struck = None if full is None else lambda: setattr(full, "hit", True)
+        self.disk = MACHINE.disk = Disk(keeps=policy.crash == "power", full_at=full_at, full=struck)
+        self.cells = set()
+        """Which changes of a row's status were made once which kinds of faults had struck."""
+        MACHINE.changed = self._changed
         self._crash_at = crash_at
         self._journals = 0
         self._processes = 0
@@ -104,6 +110,11 @@ class Run:
         # What may be repeated, or settled, is certain in the end.
         self._unsettled = {name_of(row) for row in self.rows if is_removal(row) or self._settles(row)}
 
+    def _changed(self, old, new, reason, opening):
+        """Take down that a row has changed."""
+        change = change_of(old, new, reason, opening=opening)
+        self.cells.update((change, fault.kind) for fault in self.faults.all if fault.hit)
+
     def _new_path(self):
         self._journals += 1
         return str(Path(self.folder, f"{self._journals}.journal"))
@@ -112,6 +123,7 @@ class Run:
 
     def whole(self):
         """Send, crash, recover, finish, compare."""
+        policy = self.policy
         try:
             self._process(self._crash_at)
             if self.policy.again and self.crashed and self.policy.crash != "freeze":
@@ -119,9 +131,7 @@ class Run:
                 self._process(1 + self.world.chance("again", self._crash_at).randrange(250))
             last = self._process(None)
             for _ in range(3):
-                if last.finished(settles=self.policy.settles) and not (
-                    self.policy.retry_refused and last.report.failed
-                ):
+                if last.finished(policy, self.server.unwanted):
                     break
                 self.faults.heal()
                 self.disk.mend()
@@ -244,19 +254,20 @@ class Run:
         async with run as outcomes:
             kind = None if fault is None or self._processes > 1 else fault.kind
             if kind in ("stop", "stop_and_hang", "abort"):
-                loop.call_later(fault.moment, run.stop, "a signal")
+                loop.call_later(fault.moment, fault.strike, run.stop, "a signal")
             if kind == "stop_and_hang":
                 self.faults.stopping = self._processes == 1
             if kind == "abort":
                 loop.call_later(fault.moment + fault.chance.uniform(0, 0.003), run.abort)
             if kind == "cancel":
-                loop.call_later(fault.moment, asyncio.current_task().cancel)
+                loop.call_later(fault.moment, fault.strike, asyncio.current_task().cancel)
             if kind == "stall":
-                self.world.after(fault.moment, self._stall, loop, fault.chance.choice((1.0, 6.0, 40.0)))
+                self.world.after(fault.moment, fault.strike, self._stall, loop, fault.chance.choice((1.0, 6.0, 40.0)))
             try:
                 async for outcome in outcomes:
                     books.outcomes.append(outcome)
                     if kind == "leave" and len(books.outcomes) > fault.struck.start:
+                        fault.hit = True
                         break
                     if self.faults.of("slow_consumer"):
                         await asyncio.sleep(0.05)
@@ -332,8 +343,8 @@ class Run:
             self._compare_row(request, said)
         if self.policy.removes:
             self._compare_order(said)
-        # A refusal that a crash kept us from writing down is not known; of what is settled it is asked for once more.
-        insistent = server.insistent - (self._unsettled if self.crashed else set())
+        # What is settled is asked for once more, also where a refusal was lost.
+        insistent = server.insistent - self._unsettled
         if insistent and not self.policy.retry_refused and not self.policy.twins:
             say(f"sent again after a refusal, unasked: {insistent}")
         self._compare_unknown(last, said)
@@ -381,8 +392,8 @@ class Run:
             self.violations.append(f"{name} is still unknown, though nothing went wrong any more")
 
     def _is_overtaken(self, request, said):
-        """Whether a removal can not be sent any more, because something of its number that came after it was."""
-        after = self.rows[self.rows.index(request) + 1 :] if is_removal(request) else ()
+        """Whether it can not be sent any more: a removal came after this call, or a call after this removal."""
+        after = [row for row in self.rows[self.rows.index(request) + 1 :] if is_removal(row) != is_removal(request)]
         sent = [said[name_of(row)] for row in after if row.destination == request.destination]
         return any(counts["succeeded"] + counts["unknown"] for counts in sent)
 
@@ -407,7 +418,8 @@ class Run:
 
     def _compare_unknown(self, last, said):
         """Only what was struck, or on the wire in a crash, may be unknown."""
-        doubtful = self.server.doubtful
+        server = self.server
+        doubtful = server.doubtful
         clear = sum(counts["unknown"] for name, counts in said.items() if not doubtful & {name, name.split(" ")[0]})
         # Each of these may find all of the wire full.
         causes = len(self.kinds & {"abort", "stall"}) + (self.policy.crash == "freeze")
@@ -421,9 +433,14 @@ class Run:
         if clear > allowed:
             self.violations.append(f"{clear} rows are unknown without a reason, of {allowed}")
         for outcome in last.outcomes:
-            overtaken = self._is_overtaken(outcome.request, said)
+            overtaken = is_removal(outcome.request) and self._is_overtaken(outcome.request, said)
             again = self.policy.retry_refused or outcome.reason not in REFUSED
-            if outcome.status == "failed" and again and not overtaken:
+            if (
+                outcome.status == "failed"
+                and again
+                and not overtaken
+                and name_of(outcome.request) not in server.unwanted
+            ):
                 self.violations.append(f"{name_of(outcome.request)} has failed for good: {outcome.reason}")
 
     def _compare_single(self):

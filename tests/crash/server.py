@@ -58,6 +58,8 @@ class Server:
         """The rows whose sender cannot know what became of them, whatever it does, and their numbers."""
         self.refused = set()
         """The rows that were refused for good."""
+        self.unwanted = set()
+        """The rows that it refuses, whatever happens."""
         self.insistent = set()
         """Those of them that were asked for again."""
         self.oddities = []
@@ -218,6 +220,9 @@ class Server:
         """Do what was asked, and return the answer."""
         if isinstance(arrived.call, Answer):
             return arrived.call
+        if arrived.row in self.unwanted:
+            self.refuse(arrived)
+            return Answer(200, {}, b"0")
         before = self.ledger.total
         answer = self.service.perform(arrived.call)
         if self.ledger.total > before:

@@ -3,7 +3,8 @@
 ``python -m tests.crash.simulate --kinds all --budget 8m`` goes through every kind of fault under one seed after the
 other, each with a crash before every step of the first process, and prints a line per kind. It ends with 1 if a call
 was made twice, a row was lost, or something was said that is not true; every such run is repeated, with a trace of
-all its steps, by ``--kind KIND --seed SEED --crash STEP``. ``--pairs`` takes two kinds at a time.
+all its steps, by ``--kind KIND --seed SEED --crash STEP``. ``--pairs`` takes two kinds at a time, every pair of them,
+and crashes before a few steps of each.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from .machine import install
 install()  # before anything looks at the clock
 
 from .faults import KINDS  # noqa: E402
+from .matrix import possible, show  # noqa: E402
 from .scenario import Scenario, policy_of  # noqa: E402
 
 clock = time.perf_counter
@@ -53,6 +55,18 @@ def here_and_there(kinds, seeds, folder):
                 yield scenario, step, scenario.run(step)
 
 
+def until_met(kinds, seeds, folder):
+    """Yield runs of each kind until each change of a row that can follow it was made, or there are no seeds left."""
+    for kind in kinds:
+        missing = possible(kind[0])
+        for seed in seeds:
+            for found in here_and_there([kind], [seed], folder):
+                missing -= {change for change, _ in found[2].cells}
+                yield found
+            if not missing:
+                break
+
+
 class Tally:
     """What came out of many runs of one kind."""
 
@@ -60,6 +74,7 @@ class Tally:
         self.counts = Counter()
         self.longest = 0
         self.violations = []
+        self.cells = Counter()
 
     def add(self, scenario, step, run):
         """Count one run."""
@@ -68,17 +83,19 @@ class Tally:
         self.counts["points"] += step is not None
         self.counts["crossed"] += bool(run.crossings)
         self.longest = max(self.longest, run.steps)
+        self.cells.update("|".join(cell) for cell in run.cells)
         if run.violations:
             self.counts["violations"] += 1
             self.violations.append(("+".join(scenario.kinds), scenario.seed, step, run.violations[0]))
 
     def dump(self):
         """Return it as JSON can carry it."""
-        return [dict(self.counts), self.longest, self.violations[:20]]
+        return [dict(self.counts), self.longest, self.violations[:20], dict(self.cells)]
 
     def load(self, dumped):
         """Add what another process has counted."""
-        counts, longest, violations = dumped
+        counts, longest, violations, cells = dumped
+        self.cells.update(cells)
         self.counts.update(counts)
         self.longest = max(self.longest, longest)
         self.violations += violations
@@ -86,20 +103,26 @@ class Tally:
 
 def work(options, kinds, share):
     """Do one process's share of the runs and yield the tallies, one a scenario."""
-    order = here_and_there if options.scattered or options.to_first else every_step
+    order = every_step
+    if options.matrix:
+        order = until_met
+    elif options.scattered or options.to_first or options.pairs:
+        order = here_and_there
     seeds = range(options.seed, options.seed + options.seeds) if options.seeds else itertools.count(options.seed)
     end = None if options.budget is None else clock() + options.budget
     mine = kinds[share :: options.jobs]
     with tempfile.TemporaryDirectory(prefix="ucontact-simulate-", dir=_memory()) as folder:
         _settle(folder)
-        tally, of = Tally(), None
+        tally, of, met = Tally(), None, set()
         for scenario, step, run in order(mine, seeds, folder):
             if of is not None and of is not scenario:
                 yield of.kinds, tally
                 tally = Tally()
             of = scenario
             tally.add(scenario, step, run)
-            if (options.to_first and tally.violations) or (end is not None and clock() > end):
+            met.add(scenario.kinds)
+            late = end is not None and clock() > end and len(met) == len(mine)
+            if late or (options.to_first and tally.violations):
                 break
         if of is not None:
             yield of.kinds, tally
@@ -200,18 +223,23 @@ def sweep(options, kinds, say=print):
             break
     seconds = clock() - began
     if not options.to_first:
-        _table(tallies, say, brief=options.pairs)
+        _table(tallies, say, brief=options.pairs or options.matrix)
     total = sum((tally.counts for tally in tallies.values()), Counter())
+    what = "pairs" if options.pairs else "kinds"
     say(
-        f"{total['points']} crash points, {total['runs']} runs, {len(tallies)} {'pairs' if options.pairs else 'kinds'} "
-        f"of faults, {seconds:.0f} s, {total['runs'] / seconds:.0f} runs/s: {total['violations']} violations"
+        f"{total['points']} crash points, {total['runs']} runs, {len(tallies)} of {len(kinds)} {what} of faults, "
+        f"{seconds:.0f} s, {total['runs'] / seconds:.0f} runs/s: {total['violations']} violations"
     )
     if total["crossed"]:
         say(
             f"{total['crossed']} runs in which an unasked answer crossed a request on the wire and was taken for its "
             'own; HTTP/1.1 cannot tell them apart, connection="fresh" has none'
         )
-    return total["violations"]
+    wrong = 0
+    if options.matrix:
+        cells = sum((tally.cells for tally in tallies.values()), Counter())
+        wrong = show({tuple(cell.split("|")): count for cell, count in cells.items()}, [kind for (kind,) in kinds], say)
+    return total["violations"] + wrong
 
 
 def _table(tallies, say, *, brief):
@@ -251,8 +279,13 @@ def main(argv=None):
     """Run the proof; 1 on any violation."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kinds", default="all", help="kinds of faults, by commas (all), or KIND+KIND")
-    parser.add_argument("--pairs", action="store_true", help="two kinds at a time, all pairs of them")
-    parser.add_argument("--budget", type=seconds_of, help="stop after so long (8m), wherever it is")
+    parser.add_argument("--pairs", action="store_true", help="all pairs of kinds, a few steps of each")
+    parser.add_argument(
+        "--matrix",
+        action="store_true",
+        help="until each change of a row was made under each kind; --seeds at most (300)",
+    )
+    parser.add_argument("--budget", type=seconds_of, help="stop after so long (8m), but not before each kind")
     parser.add_argument("--seeds", type=int, help="how many seeds (without --budget one)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="how many processes")
@@ -269,7 +302,7 @@ def main(argv=None):
         parser.error(f"no such kinds: {', '.join(unknown)}; there are {', '.join(KINDS)}")
     kinds = list(itertools.combinations(names, 2)) if options.pairs else [tuple(name.split("+")) for name in names]
     if options.seeds is None and options.budget is None:
-        options.seeds = 1
+        options.seeds = 300 if options.matrix else 1
     options.jobs = max(1, min(options.jobs, len(kinds)))
     return 1 if sweep(options, kinds) else 0
 

@@ -289,6 +289,61 @@ MUTANTS = {
             "            if link is not None:\n                link.free(keep=True)\n",
         ),
     ],
+    "lane: a connection closed in the turn that made it is written to": [
+        Edit("lane.py", "connection.transport is None or connection.transport.is_closing()", "False"),
+    ],
+    "settling: inserted without a removal": [
+        Edit(
+            "batch/replacing.py",
+            "removed = await self._remove(job, board)",
+            'removed = Result(status="removed")',
+        ),
+    ],
+    "settling: the quarantine is not waited for": [
+        Edit("batch/replacing.py", "seconds = self.terms.quarantine\n", "seconds = 0.0\n"),
+    ],
+    "settling: a removal that was lost is sent again at once": [
+        Edit("batch/replacing.py", "msgspec.structs.replace(removal, safety=Safety.ONCE)", "removal"),
+    ],
+    "settling: an insert that was lost is taken for done": [
+        Edit(
+            "batch/replacing.py",
+            "            reply = await self._caller.perform(insert, flight, wait=None)\n"
+            "        except OutcomeUnknown as error:\n"
+            '            return Result(status="again", error=error,',
+            "            reply = await self._caller.perform(insert, flight, wait=None)\n"
+            "        except OutcomeUnknown as error:\n"
+            '            return Result(status="succeeded",',
+        ),
+    ],
+    "settling: a removal that was lost is taken for done": [
+        Edit(
+            "batch/replacing.py",
+            "        except OutcomeUnknown as error:\n"
+            '            return Result(status="again", error=error, attempts=flight.attempts)\n'
+            "        except Rejected",
+            "        except OutcomeUnknown:\n            pass\n        except Rejected",
+        ),
+    ],
+    "removals: an insert does not wait for one that may come late": [
+        Edit(
+            "batch/turns.py",
+            "elif self._doubted and (seconds := self._left(destination)) > 0:",
+            "elif (seconds := -1) > 0:",
+        ),
+    ],
+    "removals: the next run forgets one that may come late": [
+        Edit("batch/later.py", "            await self._turns.recall(", "            self._turns.recall("),
+    ],
+    "removals: the order of one number is not kept": [
+        Edit("batch/turns.py", "return not self.running or not (self.alone or is_removal(job.request))", "return True"),
+    ],
+    "removals: one that was overtaken is sent again": [
+        Edit("batch/intake.py", "if self._overtaken and known.id in", "if False and known.id in"),
+    ],
+    "removals: one that was lost is called failed by the next run": [
+        Edit("batch/runner.py", "Status.UNKNOWN if job.doubted else status_of(error)", "status_of(error)"),
+    ],
 }
 
 LIKELY = {
@@ -330,4 +385,15 @@ LIKELY = {
     "lane: a time-out means not sent": "hang_applied",
     "lane: a lost connection means not sent": "reset_applied,close_applied",
     "lane: a lease that was given up is kept": "late_and_silent,hang_applied,abort",
+    "lane: a connection closed in the turn that made it is written to": "accepted_and_reset+extra_408,"
+    "accepted_and_closed+garbage,accepted_and_closed+reset_unread",
+    "settling: inserted without a removal": "reset_applied,hang_applied",
+    "settling: the quarantine is not waited for": "late_and_closed",
+    "settling: a removal that was lost is sent again at once": "late_and_closed",
+    "settling: an insert that was lost is taken for done": "reset,close",
+    "settling: a removal that was lost is taken for done": "late_and_closed,reset",
+    "removals: an insert does not wait for one that may come late": "late_and_closed",
+    "removals: the next run forgets one that may come late": "late_and_closed",
+    "removals: one that was overtaken is sent again": "refusal,empty_body",
+    "removals: one that was lost is called failed by the next run": "status_400,refusal",
 }

@@ -1,0 +1,73 @@
+"""Journal transition x fault kind: which changes of a row were made once which kind of fault had struck.
+
+A row's status is changed by ``Journal.sent``, ``planned`` and ``settled``, and where ``JournalFile`` opens what a dead
+run left. ``skipped``, ``undone`` and what a person resolves have no part in this: no request is on its way then.
+"""
+
+from .rows import REFUSED
+
+CHANGES = (
+    "planned > sent",
+    "sent > succeeded",
+    "sent > refused",
+    "sent > failed",
+    "sent > unknown",
+    "sent > unknown at start",
+    "sent > planned",
+    "planned > failed or unknown",
+    "failed > sent",
+    "unknown > sent",
+    "sent > sent",
+)
+"""The last is that of a call that was removed and is being inserted again."""
+
+
+def change_of(old, new, reason, *, opening):
+    """Name a change of status; ``opening``: made where a run begins, of what a dead one left."""
+    if new == "failed" and reason in REFUSED:
+        new = "refused"
+    if old == "planned" and new in ("failed", "refused", "unknown"):  # ended while nothing of it was on its way
+        new = "failed or unknown"
+    return f"{old} > {new}{' at start' if opening else ''}"
+
+
+NEVER = {}
+
+
+def why_never(change, kind):
+    """Return why ``change`` cannot follow ``kind``, ``None`` if it can."""
+    kinds, why = NEVER.get(change, ((), ""))
+    return why if kind in kinds else None
+
+
+def possible(kind):
+    """Return the changes that can follow ``kind``."""
+    return {change for change in CHANGES if why_never(change, kind) is None}
+
+
+def show(cells, kinds, say):
+    """Say how often each cell was met, and why the others cannot be; return how many are not as they should be."""
+    say("runs in which a row went so, once that kind of fault had struck:")
+    for number, change in enumerate(CHANGES, 1):
+        say(f"  {number:>2} {change}")
+    say(f"{'kind':<32}" + "".join(f"{number:>7}" for number in range(1, len(CHANGES) + 1)))
+    wrong = [f"{change} is not known here" for change in {change for change, _ in cells} - {*CHANGES}]
+    for kind in kinds:
+        counts = [cells.get((change, kind), 0) for change in CHANGES]
+        shown = [
+            str(count) if count else "-" if why_never(change, kind) else "NONE"
+            for change, count in zip(CHANGES, counts, strict=True)
+        ]
+        say(f"{kind:<32}" + "".join(f"{text:>7}" for text in shown))
+        wrong += [
+            f"{change} {'follows' if count else 'never followed'} {kind}"
+            for change, count in zip(CHANGES, counts, strict=True)
+            if bool(count) == (why_never(change, kind) is not None)
+        ]
+    for change, (never, why) in NEVER.items():
+        say(f"- {change}: {why} ({len(set(never) & set(kinds))} kinds)")
+    for sentence in wrong:
+        say(f"WRONG {sentence}")
+    met = sum((change, kind) in cells for change in CHANGES for kind in kinds)
+    say(f"{met} of {sum(len(possible(kind)) for kind in kinds)} cells that can be were met")
+    return len(wrong)
