@@ -6,15 +6,24 @@ from random import Random
 
 import msgspec
 
-from ucontact_async import RemoveContact, RemoveSchedule, ReplaceSchedule, Respool, ScheduledCall
+from ucontact_async import RemoveContact, RemoveSchedule, Respool, ScheduledCall, ServerProfile
 
 REFUSED = ("Refused", "Rejected", "Forbidden", "NotFound")
 FINAL = ("succeeded", "unknown")
 BEGINNING = datetime(2030, 12, 20, tzinfo=UTC)
 """What the wall clock shows when the machine's own clock shows 0: days before any call is due."""
 
-SETTLE = ReplaceSchedule(quarantine=60.0, lateness=50.0, inclusive=True)
-"""Longer than anything here is late: at most 45 s after its sender has given up."""
+
+class Profile(ServerProfile, frozen=True):
+    """What is known of the server: nothing is later than 45 s after its sender has given up."""
+
+    @property
+    def quarantine(self):
+        """A minute and not ten: each second of a run that waits is a few steps."""
+        return 60.0
+
+
+PROFILE = Profile(lateness=50.0, removes_one_second=True)
 
 
 class Policy(msgspec.Struct, frozen=True):

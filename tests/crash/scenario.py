@@ -17,7 +17,7 @@ from pathlib import Path
 
 from anyio._backends._asyncio import _task_states
 
-from ucontact_async import NotSent, OutcomeUnknown, Refused, ScheduledCall, UContact
+from ucontact_async import NotSent, OutcomeUnknown, Refused, ReplaceSchedule, ScheduledCall, UContact
 from ucontact_async.batch.runner import Bulk
 from ucontact_async.errors import JournalError
 
@@ -25,7 +25,7 @@ from .faults import Faults
 from .loop import Loop
 from .machine import MACHINE, Disk, images
 from .matrix import change_of
-from .rows import FINAL, REFUSED, SETTLE, Books, is_removal, name_of, policy_of, rows_of, said_of, unwanted, wall_clock
+from .rows import FINAL, PROFILE, REFUSED, Books, is_removal, name_of, policy_of, rows_of, said_of, unwanted, wall_clock
 from .server import Server
 from .world import Crash, Stuck, World
 
@@ -228,6 +228,7 @@ class Run:
             timezone="America/Montevideo",
             connection=policy.connection,
             lane=policy.lane,
+            profile=PROFILE,
         )
         async with client as uc:
             beside = None
@@ -238,7 +239,7 @@ class Run:
                 journal=self.path,
                 max_concurrency=policy.concurrency,
                 on_duplicate="allow" if policy.twins else "refuse",
-                on_unknown=SETTLE if policy.settles else "hold",
+                on_unknown=ReplaceSchedule() if policy.settles else "hold",
                 ordered=policy.ordered,
                 retry_refused=policy.retry_refused,
             )

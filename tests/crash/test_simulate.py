@@ -38,6 +38,14 @@ def test_a_run_repeats():
     assert "Server._attend" in said
 
 
+def test_a_cell_that_was_not_met_is_told():
+    """The matrix of changes and faults fails where one was not met that can be."""
+    code, said = simulate("--matrix", "--jobs", "1", "--seeds", "1", "--kinds", "nothing")
+    assert code == 1, said
+    assert "0 violations" in said
+    assert "WRONG sent > refused never followed nothing" in said
+
+
 def test_every_mutant_fits():
     """The text of each mutant stands exactly once in the engine as it is."""
     code, said = simulate("--only", "no such mutant", module="tests.crash.mutants")

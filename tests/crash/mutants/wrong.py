@@ -389,7 +389,7 @@ LIKELY = {
     "accepted_and_closed+garbage,accepted_and_closed+reset_unread",
     "settling: inserted without a removal": "reset_applied,hang_applied",
     "settling: the quarantine is not waited for": "late_and_closed",
-    "settling: a removal that was lost is sent again at once": "late_and_closed",
+    "settling: a removal that was lost is sent again at once": "late_and_closed+hang",
     "settling: an insert that was lost is taken for done": "reset,close",
     "settling: a removal that was lost is taken for done": "late_and_closed,reset",
     "removals: an insert does not wait for one that may come late": "late_and_closed",
