@@ -43,7 +43,7 @@ def test_a_cell_that_was_not_met_is_told():
     code, said = simulate("--matrix", "--jobs", "1", "--seeds", "1", "--kinds", "nothing")
     assert code == 1, said
     assert "0 violations" in said
-    assert "WRONG sent > refused never followed nothing" in said
+    assert "WRONG sent > unknown never followed nothing" in said
 
 
 def test_every_mutant_fits():

@@ -89,19 +89,19 @@ def main(argv=None):
     parser.add_argument(
         "--seeds",
         type=int,
-        default=3,
-        help="how many seeds of all kinds for each, ten times as many of the likely ones",
+        help="how many seeds of all kinds for each (1, --to-first 3), ten times as many of the likely ones",
     )
     parser.add_argument("--only", default="", help="a part of the names of those to hunt")
     options = parser.parse_args(argv)
     if wrong := misfits():
         print("the engine has changed; write these mutants anew:", *wrong, sep="\n")
         return 2
+    seeds = options.seeds or (3 if options.to_first else 1)
     names = [name for name in MUTANTS if options.only in name]
     began = time.monotonic()
     survivors = []
     with ThreadPoolExecutor(options.jobs) as pool:
-        hunts = [pool.submit(hunt, name, to_first=options.to_first, seeds=options.seeds) for name in names]
+        hunts = [pool.submit(hunt, name, to_first=options.to_first, seeds=seeds) for name in names]
         for name, hunted in zip(names, hunts, strict=True):
             caught, sentence = hunted.result()
             print(sentence, flush=True)
