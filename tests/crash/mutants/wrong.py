@@ -290,7 +290,7 @@ MUTANTS = {
         ),
     ],
     "lane: a connection closed in the turn that made it is written to": [
-        Edit("lane.py", "connection.transport is None or connection.transport.is_closing()", "False"),
+        Edit("lane.py", "is None or transport.is_closing():", "is None:"),
     ],
     "settling: inserted without a removal": [
         Edit(
