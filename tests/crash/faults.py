@@ -119,7 +119,7 @@ class Fault:
         self.chance = world.chance("fault", index, kind)
         draw = self.chance.random()
         self.on_login = kind in STRIKES and draw < 0.15
-        first = self.chance.randrange(rows)
+        first = 0 if self.on_login else self.chance.randrange(rows)
         times = self.chance.choice((1, 1, 1, 2, 3, 12))
         step = self.chance.choice((1, 3, 4, 5)) if again else 1
         self.struck = range(first, first + times * step, step)

@@ -4,6 +4,7 @@ A row's status is changed by ``Journal.sent``, ``planned`` and ``settled``, and 
 run left. ``skipped``, ``undone`` and what a person resolves have no part in this: no request is on its way then.
 """
 
+from .faults import BETWEEN, EARLY, KINDS, PROCESS
 from .rows import REFUSED
 
 CHANGES = (
@@ -14,7 +15,7 @@ CHANGES = (
     "sent > unknown",
     "sent > unknown at start",
     "sent > planned",
-    "planned > failed or unknown",
+    "planned > failed",
     "failed > sent",
     "unknown > sent",
     "sent > sent",
@@ -26,17 +27,38 @@ def change_of(old, new, reason, *, opening):
     """Name a change of status; ``opening``: made where a run begins, of what a dead one left."""
     if new == "failed" and reason in REFUSED:
         new = "refused"
-    if old == "planned" and new in ("failed", "refused", "unknown"):  # ended while nothing of it was on its way
-        new = "failed or unknown"
+    if (old, new) == ("planned", "refused"):  # it was the login that was
+        new = "failed"
+    if (old, new) == ("planned", "unknown"):  # a removal between two tries
+        old = "sent"
     return f"{old} > {new}{' at start' if opening else ''}"
 
 
-NEVER = {}
+_HARMLESS = {
+    "nothing",
+    "connect_slow",
+    "unframed_applied",
+    "chunks",
+    "early_hints",
+    "slow",
+    *EARLY,
+    *BETWEEN,
+    *({*PROCESS} - {"restart", "outage"}),
+}
+NEVER = {
+    "sent > failed": (
+        {*KINDS} - {"token_dies", "redirect_to_login"},
+        "only a token that is refused twice fails a row that was marked: what else says no waits for a read that is answered",
+    ),
+    "planned > failed": (_HARMLESS, "it fails by its login, which this does no harm"),
+    "sent > unknown": ({"disk_full"}, "it cannot be written until there is room again, and then nothing is wrong"),
+    "sent > planned": ({"disk_full"}, "it cannot be written until there is room again, and then nothing is wrong"),
+}
 
 
 def why_never(change, kind):
     """Return why ``change`` cannot follow ``kind``, ``None`` if it can."""
-    kinds, why = NEVER.get(change, ((), ""))
+    kinds, why = NEVER.get(change, (set(), ""))
     return why if kind in kinds else None
 
 
@@ -65,7 +87,7 @@ def show(cells, kinds, say):
             if bool(count) == (why_never(change, kind) is not None)
         ]
     for change, (never, why) in NEVER.items():
-        say(f"- {change}: {why} ({len(set(never) & set(kinds))} kinds)")
+        say(f"- {change}: {why} ({len(never & {*kinds})} kinds)")
     for sentence in wrong:
         say(f"WRONG {sentence}")
     met = sum((change, kind) in cells for change in CHANGES for kind in kinds)
