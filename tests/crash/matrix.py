@@ -48,7 +48,7 @@ _HARMLESS = {
 NEVER = {
     "sent > failed": (
         {*KINDS} - {"token_dies", "redirect_to_login"},
-        "only a token that is refused twice fails a row that was marked: what else says no waits for a read that is answered",
+        "only a token refused twice fails a row that was marked; what else says no waits until a read is answered",
     ),
     "planned > failed": (_HARMLESS, "it fails by its login, which this does no harm"),
     "sent > unknown": ({"disk_full"}, "it cannot be written until there is room again, and then nothing is wrong"),
