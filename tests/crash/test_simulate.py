@@ -58,4 +58,4 @@ def test_a_mutant_is_caught():
     code, said = simulate(*words, module="tests.crash.mutants")
     assert code == 0, said
     assert "1 of 1 mutants caught" in said
-    assert "happened 3 times, of 1" in said
+    assert "(--kind reset_applied --seed 1)" in said

@@ -167,7 +167,7 @@ def read_action(fields: Any, rules: Rules | None = None) -> Action:
         raise InvalidRequest("action", "is none of the seven of the page")
     given = {}
     for field in fields_of(kind):
-        if field.wire_name not in fields and field.default is msgspec.NODEFAULT:
+        if field.wire_name not in fields and field.required:
             raise InvalidRequest(field.name, f"no {field.wire_name} was posted")
         try:
             given[field.name] = field.format.decode(fields.get(field.wire_name, ""), rules or Rules())

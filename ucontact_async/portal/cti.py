@@ -57,9 +57,9 @@ class CtiCall(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
         for field in fields_of(cls):
             name = field.wire_name.lower()
             value = call.get("data") if name == "parandvalues" and name not in call else call.get(name)
-            if value is not None and (value != "" or field.default is msgspec.NODEFAULT):
+            if value is not None and (value != "" or field.required):
                 given[field.name] = _checked(field.name, field.format, value)
-            elif field.default is msgspec.NODEFAULT:
+            elif field.required:
                 raise InvalidRequest(field.name, f"the call object has no key {field.wire_name!r}; is there a call?")
         return cls(**given)
 

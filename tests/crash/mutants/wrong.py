@@ -81,7 +81,7 @@ MUTANTS = {
         ),
     ],
     "a failed row is never sent again": [
-        Edit("batch/intake.py", "return reason in RESENT or", "return False and"),
+        Edit("batch/intake.py", "return reason not in REFUSED or self._options.retry_refused", "return False"),
     ],
     "a refused row is sent again unasked": [
         Edit("batch/intake.py", "reason not in REFUSED or self._options.retry_refused", "True"),
