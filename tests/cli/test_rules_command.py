@@ -75,7 +75,7 @@ def test_limits_of_a_row_hold_without_rules(schedule, url, tmp_path, capsys):
     """A file with not_before or not_after is held to them, whatever else is said."""
     file = tmp_path / "c.csv"
     rows = ["090000001;2099-05-05 10:00;2099-05-05 10:00", "090000002;2099-05-05 10:00;2099-05-05 09:59"]
-    file.write_text("\n".join(["destination;calldate;not_after", *rows]), encoding="utf-8")
+    file.write_text("\n".join(["destination;calldate;Not_After", *rows]), encoding="utf-8")
     assert schedule(file) == 1
     assert "1 skipped: blocked: not after" in capsys.readouterr().out
     assert called(url) == ["090000001"]

@@ -15,6 +15,7 @@ from ucontact_async import (
     DialRules,
     DoNotCall,
     JournalError,
+    RemoveContact,
     ReplaceSchedule,
     ScheduledCall,
     SettingsError,
@@ -46,6 +47,11 @@ def scheduled(day, number=1):
 
 def called(emulator):
     return Counter(entry.fields["destination"] for entry in emulator.ledger)
+
+
+def change(journal, statement):
+    with closing(sqlite3.connect(journal)) as db, db:
+        db.execute(statement)
 
 
 @pytest.fixture
@@ -112,13 +118,14 @@ async def test_a_cap_counts_the_calls_of_the_journal(emulator, journal, tmp_path
         }
     )
     async with client_of(emulator) as uc:
-        first = await uc.bulk(
-            texts[:2], journal=journal, rules=rules, on_duplicate="allow", max_concurrency=1, max_unknown_jump=None
-        )
-        assert (first.failed, first.unknown) == (1, 1)
-        second = await uc.bulk(texts, journal=journal, rules=rules, on_duplicate="allow", max_concurrency=4)
-        assert (second.succeeded, second.unknown) == (1, 1)
+        options = {"journal": journal, "rules": rules, "on_duplicate": "allow", "max_unknown_jump": None}
+        first = await uc.bulk(texts[:4], max_concurrency=1, **options)
+        assert (first.failed, first.unknown, first.succeeded) == (1, 1, 1)
+        assert first.reasons["skipped", "blocked: cap"] == 1
+        second = await uc.bulk(texts, max_concurrency=4, **options)
+        assert (second.failed, second.unknown, second.succeeded) == (1, 1, 0)
         assert second.reasons["skipped", "blocked: cap"] == 6
+        change(journal, "UPDATE rows SET status = 'sent' WHERE status = 'succeeded'")  # as in a run that goes on
         other = DialRules(caps=(Cap(2, hours=24),), journals=(journal,), **FREE)
         third = await uc.bulk([call(1), call(2)], journal=tmp_path / "other.db", rules=other)
     assert (third.succeeded, third.reasons) == (1, {("skipped", "blocked: cap"): 1})
@@ -130,6 +137,7 @@ async def test_calls_on_the_schedule_count_on_their_day(emulator, journal):
     rules = DialRules(caps=(Cap(1, hours=24),), **FREE)
     async with client_of(emulator) as uc:
         assert (await uc.bulk([scheduled(5), scheduled(7)], journal=journal, rules=rules)).complete
+        change(journal, "UPDATE rows SET at = at - 30 * 86400")
         twin = ScheduledCall(campaign="Otra->", destination="090000001", calldate=scheduled(7).calldate)
         more = [scheduled(6), scheduled(9), twin]
         report = await uc.bulk([scheduled(5), scheduled(7), *more], journal=journal, rules=rules)
@@ -203,3 +211,34 @@ async def test_an_unknown_call_is_not_settled_against_the_rules(emulator, journa
     assert (report.settled, report.unknown) == (1, 1)
     assert "a number is on the list" in report.problems[0].detail
     assert called(emulator)["090000001"] == 0
+
+
+async def test_what_is_forbidden_while_a_call_is_settled_is_not_begun(emulator, journal):
+    """Between the decision to settle and the first byte of the removal the last moment passes: nothing is removed."""
+    emulator.set_faults({"rules": [{"endpoint": SCHEDULE, "fault": "close_after_apply"}]})
+    asked = []
+
+    def limit(_):
+        if not emulator.ledger.of(SCHEDULE):
+            return None
+        asked.append(1)
+        return None if len(asked) == 1 else datetime(2020, 1, 1, tzinfo=UTC)
+
+    policy = ReplaceSchedule(quarantine=0.1, lateness=0.09, margin=1.0, inclusive=True)
+    async with client_of(emulator) as uc:
+        report = await uc.bulk([scheduled(5)], journal=journal, on_unknown=policy, not_after=limit)
+    assert (report.unknown, len(asked) > 1) == (1, True)
+    assert "its removal could not be sent" in report.problems[0].detail
+    assert len(emulator.ledger.of(SCHEDULE)) == len(emulator.ledger) == 1
+
+
+async def test_a_row_that_may_have_happened_stays_unknown(emulator, journal):
+    """A removal that an earlier run lost is not called skipped by a limit that keeps it from being sent again."""
+    removal = RemoveContact(campaign="Ventas->", destination="090000001")
+    emulator.set_faults({"rules": [{"endpoint": "Dialers/RemoveContact", "fault": "close_after_apply"}]})
+    async with client_of(emulator) as uc:
+        assert (await uc.bulk([removal], journal=journal)).unknown == 1
+        report = await uc.bulk([removal], journal=journal, not_after=datetime(2020, 1, 1, tzinfo=UTC))
+    assert report.reasons == {("unknown", "expired"): 1}
+    with closing(sqlite3.connect(journal)) as db:
+        assert db.execute("SELECT status FROM rows").fetchall() == [("unknown",)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ..endpoint import Flight, Safety
+from .clearance import Clearance
 from .intake import Job
 from .journal import DOUBTED, Journal
 from .later import Later
+from .outcome import Outcome
 from .turns import is_removal
 
 __all__ = ["RowFlight"]
@@ -16,15 +16,18 @@ __all__ = ["RowFlight"]
 class RowFlight(Flight):
     """Marks its row sent before the first byte: what may happen once only, and removals, which may arrive late."""
 
-    def __init__(self, journal: Journal, job: Job, later: Later, permit: Callable[[], bool] | None) -> None:
-        """``permit`` is asked before the first byte too."""
+    blocked: Outcome | None = None
+    """What became of the row when its clearance last refused its first byte."""
+
+    def __init__(self, journal: Journal, job: Job, later: Later, clearance: Clearance | None) -> None:
+        """``clearance`` is asked before the first byte too."""
         self.arms = journal.durable and (job.prepared.safety is Safety.ONCE or is_removal(job.request))
         self.armed = False
         self._journal = journal
         self._later = later
         self._job = job
-        self._permit = permit
-        if journal.may_leave is not None or permit is not None:
+        self._clearance = clearance
+        if journal.may_leave is not None or clearance is not None:
             self.may_leave = self._may_leave
 
     async def arm(self) -> None:
@@ -44,4 +47,5 @@ class RowFlight(Flight):
         if self._journal.may_leave is not None and not self._journal.may_leave():
             self.forbidden = True  # its row is as if it had never been read
             return False
-        return self._permit is None or self._permit()
+        self.blocked = None if self._clearance is None else self._clearance.blocked(self._job)
+        return self.blocked is None

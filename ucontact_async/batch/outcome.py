@@ -28,8 +28,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``index`` counts the input from 0; ``key`` names the row in the journal (empty where it was not valid);
     ``request`` is ``None`` where none could be built. ``reason`` is a word for people and programs: ``invalid``,
-    ``duplicate``, ``late``, ``expired``, ``done before``, ``undone``, ``undoing``, ``stopped``, ``dry run``, or the
-    name of the error's class; in an undo also ``no removal`` and ``no request``.
+    ``duplicate``, ``late``, ``expired``, ``done before``, ``undone``, ``undoing``, ``stopped``, ``dry run``,
+    ``blocked:`` and a rule of the dial, or the name of the error's class; in an undo also ``no removal`` and
+    ``no request``.
     ``detail`` says it in a sentence. ``earlier`` marks what an earlier run found out; ``settled``
     what was unknown and then made certain. ``seconds`` includes waiting.
     """

@@ -255,8 +255,7 @@ class Bulk:
                 del self._flights[scope]
 
     async def _send(self, job: Job, scope: anyio.CancelScope) -> None:
-        permit = None if self._clearance is None else permit_of(self._clearance, job)
-        flight = self._flights[scope] = RowFlight(self._journal, job, self._later, permit)
+        flight = self._flights[scope] = RowFlight(self._journal, job, self._later, self._clearance)
         started = self._clock()
         try:
             if (self._hesitates or not self._logged_in) and (blocked := await self._hesitate(job)) is not None:
@@ -277,8 +276,7 @@ class Bulk:
                 flight.withdraw()
                 self._deliver([stopped(job)])
             else:
-                asked = self._clearance if isinstance(error, NotSent) else None
-                blocked = None if asked is None else asked.blocked(job)
+                blocked = flight.blocked if isinstance(error, NotSent) else None
                 self._settle(job, blocked or self._failed(job, error, self._clock() - started), flight)
         except BaseException:
             # Cancelled: what left is unknown, what did not leave is as if it had never been read.

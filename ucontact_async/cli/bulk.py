@@ -126,7 +126,8 @@ async def _run(args: argparse.Namespace) -> int:
     history = history_of(args)
     say(source.describe())
     rules = _rules(args, source.columns)
-    if ignored := [column for column in planned.ignored if rules is None or column not in rules.columns]:
+    used = () if rules is None else rules.columns.values()
+    if ignored := [column for column in planned.ignored if column not in used]:
         say(f"columns not used: {', '.join(ignored)}")
     async with client_of(args) as uc:
         planned.check(source, uc.rules)
@@ -186,21 +187,21 @@ def _options(args: argparse.Namespace, operation: str) -> Any:
 
 def _rules(args: argparse.Namespace, columns: Sequence[str]) -> DialRules | None:
     """Return the rules of ``--rules``; without it, those of the limits that the rows themselves bring along."""
+    import msgspec
+
     from ..batch.rules.file import read_rules
     from ..batch.rules.rules import DialRules
     from ..errors import SettingsError
 
     if not hasattr(args, "rules"):
         return None
-    limits = DialRules(costly="allow")
-    if args.rules is None:
-        return limits if set(limits.columns) & set(columns) else None
-    rules = read_rules(args.rules)
-    for column in rules.columns:
-        if column not in columns and column not in limits.columns:
-            there = ", ".join(columns)
-            raise SettingsError(f"{args.rules} names the column {column!r}, and the file has {there}")
-    return rules
+    rules = DialRules(costly="allow") if args.rules is None else read_rules(args.rules)
+    there = {column.casefold(): column for column in columns}
+    found = {name: there[wanted.casefold()] for name, wanted in rules.columns.items() if wanted.casefold() in there}
+    for name, wanted in rules.columns.items():
+        if name not in found and wanted != name:  # by their own names limits may be absent
+            raise SettingsError(f"{args.rules} names the column {wanted!r}, and the file has {', '.join(columns)}")
+    return msgspec.structs.replace(rules, **found) if found or args.rules is not None else None
 
 
 def _settling(args: argparse.Namespace) -> dict[str, Any]:

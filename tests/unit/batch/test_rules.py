@@ -276,6 +276,13 @@ def test_a_row_has_a_first_and_a_last_moment(cells, rule):
     assert rule_of(check_of(zone_column="tz"), call(), **cells) == rule
 
 
+@pytest.mark.parametrize("column", ["not_before", "not_after"])
+def test_a_limit_in_an_hour_that_comes_twice_is_kept_in_both(column):
+    """Nobody knows which of the two was meant, so that between them nothing rings."""
+    check = check_of(lambda: datetime(2026, 10, 25, 1, 0, tzinfo=UTC), zone="Europe/Madrid")
+    assert rule_of(check, call(), **{column: "2026-10-25 02:30"}) == column.replace("_", " ")
+
+
 def test_limits_may_be_functions_of_the_request():
     """Programs give moments instead of columns."""
     check = check_of(not_before=lambda _: None, not_after=lambda request: NOON - timedelta(seconds=1))

@@ -74,6 +74,20 @@ def test_a_number_to_dial_must_be_text(book, cell, told):
         planned(source).request(next(iter(source)))
 
 
+def test_a_moment_is_a_whole_second(tmp_path):
+    """A workbook keeps fractions of days: 10:00 less a hair is 10:00."""
+    path = tmp_path / "contacts.xlsx"
+    workbook = xlsxwriter.Workbook(path)
+    sheet = workbook.add_worksheet()
+    sheet.write_row(0, 0, HEADER[:2])
+    sheet.write_string(1, 0, "098344484")
+    serial = (WHEN - datetime(1899, 12, 30)).total_seconds() / 86_400 - 4e-8
+    sheet.write_number(1, 1, serial, workbook.add_format({"num_format": "yyyy-mm-dd hh:mm"}))
+    workbook.close()
+    source = open_source(path)
+    assert planned(source).request(next(iter(source))).calldate == WHEN
+
+
 def test_far_columns_have_their_names(book):
     """Cells beyond Z are named as the sheet names them."""
     source = open_source(book({"Hoja1": [HEADER, [1, WHEN, "x"]]}, left=26 + 25))

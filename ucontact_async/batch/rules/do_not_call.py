@@ -9,7 +9,7 @@ import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class NumberList:
     def old(self) -> str | None:
         """Return, for a list that is too old to call by, a sentence on it."""
         limit = self.rule.max_age_days
-        if limit is None or self._as_of is None or self._now() - self._as_of <= timedelta(days=limit):
+        if limit is None or self._as_of is None or (self._now() - self._as_of).total_seconds() <= limit * 86_400:
             return None
         return f"the list is of {self._as_of:%Y-%m-%d}, older than {limit:g} days; get a new one"
 

@@ -20,7 +20,7 @@ __all__ = ["MISSING", "Numbering"]
 MISSING = "phonenumbers is not installed: python -m pip install 'ucontact-async[phone]'"
 _NOWHERE = "Etc/Unknown"
 _ABROAD = re.compile(r"\+|00")
-_KEPT = 65_536
+_KEPT = 4_096
 
 
 class Numbering:

@@ -88,10 +88,10 @@ class DialRules(msgspec.Struct, frozen=True, kw_only=True):
             zone_of(self.zone)
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of a file that these rules read, where it has them."""
-        named = (self.zone_column, self.not_before, self.not_after)
-        return tuple(name for name in named if isinstance(name, str))
+    def columns(self) -> dict[str, str]:
+        """The columns of a file that these rules read, by the fields that name them."""
+        names = ("zone_column", "not_before", "not_after")
+        return {name: column for name in names if isinstance(column := getattr(self, name), str)}
 
 
 class Block(msgspec.Struct, frozen=True):
