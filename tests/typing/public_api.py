@@ -16,10 +16,13 @@ from ucontact_async import (
     BlockNumber,
     CallWorkflow,
     CampaignStatus,
+    Cap,
     DialAudit,
     DialerTask,
     Dialled,
+    DialRules,
     Disposition,
+    DoNotCall,
     Downloaded,
     DownloadReport,
     FileTokenStore,
@@ -49,11 +52,13 @@ from ucontact_async import (
     Safety,
     ScheduledCall,
     ServerProfile,
+    Table,
     Throttled,
     TypedNumber,
     UContact,
     UContactError,
     UploadReport,
+    Window,
     audit_double_dials,
     open_journal,
 )
@@ -238,6 +243,17 @@ async def many(uc: UContact, lazily: Iterator[ScheduledCall], slowly: AsyncItera
     audit = await audit_double_dials(uc.recordings.search(since=WHEN, until=WHEN), "run.db")
     assert_type(audit, DialAudit)
     assert_type(audit.twice, list[Dialled])
+    rules = DialRules(
+        windows=(Window("09:00", "20:00", "mon-fri"),),
+        zone=lambda request: None,
+        not_after=lambda request: WHEN,
+        do_not_call=(DoNotCall({"099123456"}, as_of=WHEN), DoNotCall(lambda number: number == "099123456")),
+        caps=(Cap(3, hours=24),),
+        regions=("UY",),
+    )
+    await uc.bulk(Table([{"destination": "099123456"}], "respool", campaign="a->"), rules=rules)
+    await uc.bulk([CALL], rules={"zone": "UTC"})  # type: ignore[arg-type]  # not what read_rules returns
+    DialRules(costly="maybe")  # type: ignore[arg-type]  # no such answer
     await uc.bulk([CALL], on_unknown="retry")  # type: ignore[arg-type]  # no such policy
     await uc.bulk([CALL], max_concurency=8)  # type: ignore[call-arg]  # misspelt
     await uc.bulk([CALL], max_concurrency="many")  # type: ignore[arg-type]  # no number
