@@ -84,7 +84,7 @@ FRAMES = {
 @pytest.mark.parametrize("name", FRAMES)
 def test_rows_of_frames(name):
     """The rows of the usual libraries are such mappings: text stays, numbers are refused, what is missing is empty."""
-    library = pytest.importorskip(name, reason=f"only on machines with {name}: python -m pip install {name}")
+    library = pytest.importorskip(name, reason=f"{name} is not installed: python -m pip install {name}")
     data = [
         {"Telefono": "098344484", "calldate": WHEN, "agentphone": None, "data.id": 1},
         {"Telefono": "091000000", "calldate": WHEN, "agentphone": "1001", "data.id": None},
