@@ -49,7 +49,7 @@ def hunt(name, *, to_first, seeds):
     how = "--to-first" if to_first else "--scattered"
     rounds = [["--seeds", str(seeds)]]
     if name in LIKELY:
-        rounds.insert(0, ["--kinds", LIKELY[name], "--seeds", str(10 * seeds)])
+        rounds.insert(0, ["--kinds", LIKELY[name], "--seeds", "30"])
     runs = violations = 0
     first = None
     with tempfile.TemporaryDirectory(prefix="ucontact-mutant-") as folder:
@@ -89,7 +89,7 @@ def main(argv=None):
     parser.add_argument(
         "--seeds",
         type=int,
-        help="how many seeds of all kinds for each (1, --to-first 3), ten times as many of the likely ones",
+        help="how many seeds of all kinds for each (1, --to-first 3), after 30 of the likely ones",
     )
     parser.add_argument("--only", default="", help="a part of the names of those to hunt")
     options = parser.parse_args(argv)

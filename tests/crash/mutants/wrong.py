@@ -367,7 +367,7 @@ LIKELY = {
     "redirects are followed": "redirect_307_applied",
     "the guard is gone": "extra_answer,extra_answer_and_close",
     "the guard does not ask the kernel": "extra_answer,extra_answer_and_close",
-    "what is written to a closed connection has left": "accepted_and_reset",
+    "what is written to a closed connection has left": "accepted_and_closed+reset_unread",
     "0 is taken for success": "refusal",
     "an empty body is taken for success": "empty_body",
     "trailing bytes are accepted": "trailing_bytes",
