@@ -47,7 +47,7 @@ class AdaptiveLimit:
     def __init__(self, cap: int, now: float) -> None:
         """``cap`` bounds the limit, ``now`` is the present moment."""
         self.cap = cap
-        self._count = self._due = self._load = 0
+        self._count = self._due = self._load = self._used = 0
         self._sum = self._squares = self._enough = self._most = self._began = 0.0
         self.restart(now)
 
@@ -84,8 +84,11 @@ class AdaptiveLimit:
         """Begin a window anew: what was counted so far was sent under a limit that is not ours."""
         self._open(now, 0)
 
-    def sample(self, seconds: float, in_flight: int) -> bool:
-        """Count one answer, with how many were in flight when it came; say whether :meth:`decide` is due."""
+    def sample(self, seconds: float, in_flight: int, ready: int = 0) -> bool:
+        """Count one answer, with how many were in flight when it came; say whether :meth:`decide` is due.
+
+        So many more were getting ``ready``: they use the limit too, and ask nothing of the server yet.
+        """
         self._count += 1
         if self._count <= 0:
             return False  # it was sent under an earlier limit
@@ -94,6 +97,7 @@ class AdaptiveLimit:
         self._sum += seconds
         self._squares += seconds * seconds
         self._load += in_flight
+        self._used += in_flight + ready
         return self._count >= self._due or self._sum > self._enough
 
     def decide(self, now: float) -> None:
@@ -105,18 +109,18 @@ class AdaptiveLimit:
         count = self._count
         mean = max(self._sum / count, 1e-9)
         sure = mean + DOUBT * math.sqrt(max(0.0, self._squares / count - mean * mean) / count)
-        load = self._load / count
-        self.rate = load / mean
+        used = self._used / count
+        self.rate = self._load / count / mean
         if self.phase == "start" and not self._doubtful:
             self._bases = (self._bases[1], sure)  # larger than all windows before: only the last two count
         else:
             self._bases = (self._bases[0], min(self._bases[1], sure))
         if self.phase == "start":
-            self._double(self.rate, mean, load)
+            self._double(self.rate, mean, used)
         elif self.phase == "probe":
             self._descend(now, mean)
         else:
-            self._steer(now, mean, sure, load)
+            self._steer(now, mean, sure, used)
         self._mean = mean
         self._apply(now)
 
@@ -124,9 +128,9 @@ class AdaptiveLimit:
         """Return the limit for a server that takes ``mean`` seconds under the present one."""
         return gain * self.limit * self.base / mean + 1.0
 
-    def _double(self, rate: float, mean: float, load: float) -> None:
+    def _double(self, rate: float, mean: float, used: float) -> None:
         """Go on for as long as it pays."""
-        if load < IN_USE * self.limit:
+        if used < IN_USE * self.limit:
             return
         if rate < WORTH * self._earlier_rate:
             if self._doubtful:
@@ -141,9 +145,9 @@ class AdaptiveLimit:
             if self._aim >= self.cap:
                 self.phase = "steady"
 
-    def _steer(self, now: float, mean: float, sure: float, load: float) -> None:
+    def _steer(self, now: float, mean: float, sure: float, used: float) -> None:
         """Follow the knee: a little above it, where there is no doubt that it is there."""
-        in_use = load >= IN_USE * self.limit
+        in_use = used >= IN_USE * self.limit
         self._free = self._free + 1 if in_use and mean <= FREE * self.base else 0
         aim = self._aim
         if mean > QUEUE * self.base:
@@ -216,7 +220,7 @@ class AdaptiveLimit:
         if self.phase != "start":
             self._due = max(self._due, min(SAMPLES, 8 * self.limit))
         self._sum = self._squares = 0.0
-        self._load = 0
+        self._load = self._used = 0
         self._most = CLIP * self._mean
         # The window is over before its time when what it has already is a queue whatever the rest will be.
         self._enough = math.inf if self.phase == "start" else QUEUE * self.base * self._due

@@ -256,11 +256,18 @@ class HttpCaller:
             if attempt.expired():
                 raise NotSent("it was too late for the first byte to leave", transient=False)
             if flight.arms:
-                await flight.arm()
+                await self._arm(flight)
             if await self.limiter.acquire(self.priority, wait, self._pace, harmless=harmless):
                 return
             if flight.arms:
                 flight.withdraw()
+
+    async def _arm(self, flight: Flight) -> None:
+        self.limiter.ready += 1
+        try:
+            await flight.arm()
+        finally:
+            self.limiter.ready -= 1
 
     def _live(self, refused: Token | None) -> Token | None:
         token = None if self.tokens is None else self.tokens.peek()

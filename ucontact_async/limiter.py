@@ -88,6 +88,7 @@ class Limiter:
         self._clock = clock
         self._chance = chance or random.Random()  # noqa: S311  spreads waits, guards nothing
         self._in_flight = 0
+        self.ready = 0  # how many are made durable, to start then: kept by whoever starts them
         self._idle_since = clock()
         self._interactive: deque[_Waiter] = deque()
         self._bulk: deque[_Waiter] = deque()
@@ -333,7 +334,7 @@ class Limiter:
         ``seconds`` says how long the answer took, from the first byte to the last. Without it nothing is learnt: the
         answer never came, or it was none that says how long work takes.
         """
-        if seconds is not None and self._learning and self._adaptive.sample(seconds, self._in_flight):
+        if seconds is not None and self._learning and self._adaptive.sample(seconds, self._in_flight, self.ready):
             self._adaptive.decide(self._clock())
             self._limit = self._adaptive.limit
         self._in_flight -= 1

@@ -1,6 +1,8 @@
 """The limiter behind the real client: what it learns, what closes its gate and what opens it."""
 
 import asyncio
+import contextlib
+import sqlite3
 from datetime import datetime
 
 import msgspec
@@ -39,6 +41,20 @@ async def test_a_run_finds_its_limit(emulator, tmp_path):
     assert START < emulator.ledger.max_in_flight <= CAP
     assert stats.base_latency >= 0.02
     assert (stats.in_flight, stats.waiting, stats.gate) == (0, 0, "open")
+
+
+async def test_no_more_rows_are_marked_than_may_be_on_the_wire(emulator, tmp_path):
+    """A crash makes no more rows unknown than the limit says, also while that is lower than it will be."""
+    emulator.set_faults({"rules": [rule("hang_before_apply")]})
+    path = tmp_path / "run.db"
+    async with client_of(emulator) as uc, uc.stream(calls(100), journal=path) as run:
+        while emulator.ledger.requests[SCHEDULE] < START:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            assert db.execute("SELECT count(*) FROM rows WHERE status = 'sent'").fetchone() == (START,)
+        assert uc.limiter.stats.max_concurrency == START
+        run.abort()
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,12 @@ import anyio
 import msgspec
 
 from ..endpoint import Prepared, Request
-from ..errors import InvalidRequest, OutcomeUnknown, ReplyLost
+from ..errors import InvalidRequest, OutcomeUnknown, ReplyLost, UContactError
 from ..text import Rules
 from .journal import DOUBTED, Entry, Memory, Recalled
 from .operations import identity_of
 from .options import BulkOptions
-from .outcome import REFUSED, Outcome, Status
+from .outcome import REFUSED, Outcome, Status, status_of
 from .sources import Row
 
 __all__ = ["REMOVALS", "Encoder", "Intake", "Job", "LeftOut", "Planner", "Source"]
@@ -326,6 +326,37 @@ def outcome_of(job: Job, status: Status, *, reason: str, detail: str, earlier: b
 def stopped(job: Job) -> Outcome:
     """Return the outcome of a job that a stopped run left unsent."""
     return outcome_of(job, Status.SKIPPED, reason="stopped", detail="the run was stopped before it was sent")
+
+
+def succeeded(job: Job, reply: Any, attempts: int, seconds: float) -> Outcome:
+    """Return the outcome of a job that was done."""
+    return Outcome(
+        index=job.index,
+        status=Status.SUCCEEDED,
+        key=job.key,
+        request=job.request,
+        row=job.row,
+        reply=reply,
+        attempts=attempts,
+        seconds=seconds,
+    )
+
+
+def failed(job: Job, error: UContactError, seconds: float) -> Outcome:
+    """Return the outcome of a job whose call ended in ``error``."""
+    return Outcome(
+        index=job.index,
+        # What this run did not do an earlier one may have done.
+        status=Status.UNKNOWN if job.doubted else status_of(error),
+        key=job.key,
+        request=job.request,
+        row=job.row,
+        error=error,
+        reason=type(error).__name__,
+        detail=str(error),
+        attempts=error.attempts,
+        seconds=seconds,
+    )
 
 
 class _Iterated(Source):

@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 
 __all__ = ["Places"]
 
 
 class Places:
-    """Places for rows under way, first come, first served; ``taken`` counts them."""
+    """Places for rows under way, first come, first served; ``number`` of them, which may change."""
 
-    def __init__(self, limit: Callable[[], int]) -> None:
-        """``limit`` says how many places there are now, one at least."""
-        self.taken = 0
-        self.limit = limit
+    def __init__(self, number: int) -> None:
+        """Have so many places, one at least."""
+        self.number = number
+        self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def take(self) -> bool:
         """Take a place, to be given back by :meth:`leave`, if one is free: else :meth:`wait`."""
-        if self._waiting or self.taken >= self.limit():
+        if self._waiting or self._taken >= self.number:
             return False
-        self.taken += 1
+        self._taken += 1
         return True
 
     async def wait(self) -> None:
@@ -43,9 +42,9 @@ class Places:
 
     def leave(self) -> None:
         """Give a place back: to whoever has waited longest."""
-        self.taken -= 1
-        while self._waiting and self.taken < self.limit():
+        self._taken -= 1
+        while self._waiting and self._taken < self.number:
             told = self._waiting.popleft()
             if not told.done():
-                self.taken += 1
+                self._taken += 1
                 told.set_result(None)

@@ -22,12 +22,12 @@ from ..settings import ServerProfile
 from .clearance import Clearance, permit_of
 from .flight import RowFlight
 from .fuse import Fuse
-from .intake import Intake, Job, Planner, Source, stopped
+from .intake import Intake, Job, Planner, Source, failed, stopped, succeeded
 from .journal import FileJournal, Header, Journal, OpenJournal
 from .later import WAITERS, Later, Unsettled
 from .options import BulkOptions
 from .outbox import Outbox
-from .outcome import Outcome, Status, status_of
+from .outcome import Outcome, Status
 from .places import Places
 from .report import Report
 
@@ -97,7 +97,9 @@ class Bulk:
         header = Header(self._server, options.operation, options.digest)
         self._workers = self._limiter.widen(options.max_concurrency)
         # Rows that waited go beside the workers' own, and all together are no more than that.
-        self._places = Places(lambda: self._workers)
+        self._places = Places(self._width)
+        self._working = 0
+        self._drained = False
         try:
             self._journal = await self._open_journal(header, self._deliver)
             try:
@@ -205,9 +207,8 @@ class Bulk:
                 async with anyio.create_task_group() as waiters:
                     for _ in range(WAITERS):
                         waiters.start_soon(self._work, self._due, self._later.finish)
-                    async with anyio.create_task_group() as workers:
-                        for _ in range(self._workers):
-                            workers.start_soon(self._work, lambda: self._later.fresh(self._intake), lambda: None)
+                    async with anyio.create_task_group() as self._staff:
+                        self._hire()
                     self._later.close()
                 group.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001  kept for the consumer
@@ -215,6 +216,29 @@ class Bulk:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._close()
+
+    @property
+    def _width(self) -> int:
+        """How many rows may be under way now: no more than a crash may make unknown."""
+        return min(self._workers, self._limiter.max_concurrency)
+
+    def _hire(self) -> None:
+        """Have as many workers as the limit allows: it may grow from a few to many while the run goes on."""
+        while self._working < self._places.number and not self._drained:
+            self._working += 1
+            self._staff.start_soon(self._work, self._fresh, lambda: None)
+
+    async def _fresh(self) -> Job | None:
+        """Return the next row of the input; ``None`` at its end, and to a worker that is one too many."""
+        self._places.number = self._width
+        if self._working != self._places.number:
+            if self._working > self._places.number:
+                self._working -= 1
+                return None
+            self._hire()
+        job = await self._later.fresh(self._intake)
+        self._drained = job is None
+        return job
 
     async def _watch(self, workers: anyio.CancelScope) -> None:
         """Stop the run when the server stays away; cancel what is still on the wire once the grace is over."""
@@ -277,18 +301,18 @@ class Bulk:
                 self._deliver([stopped(job)])
             else:
                 blocked = flight.blocked if isinstance(error, NotSent) else None
-                self._settle(job, blocked or self._failed(job, error, self._clock() - started), flight)
+                self._settle(job, blocked or failed(job, error, self._clock() - started), flight)
         except BaseException:
             # Cancelled: what left is unknown, what did not leave is as if it had never been read.
             if flight.left or flight.lost is not None:
                 lost = ReplyLost("the run was stopped before the answer came", phase="sent")
                 flight.lost = lost
-                self._settle(job, self._failed(job, lost, self._clock() - started), flight)
+                self._settle(job, failed(job, lost, self._clock() - started), flight)
             else:
                 self._deliver([stopped(job)])
             raise
         else:
-            self._settle(job, self._succeeded(job, reply, flight.attempts, self._clock() - started), flight)
+            self._settle(job, succeeded(job, reply, flight.attempts, self._clock() - started), flight)
 
     async def _hesitate(self, job: Job) -> Outcome | None:
         """Wait for the pace and for the first login; return what became of ``job`` if it may not go then."""
@@ -302,6 +326,7 @@ class Bulk:
     async def _due(self) -> Job | None:
         """Return the next row that had to wait and may still go."""
         while (job := await self._later.next()) is not None:
+            self._places.number = self._width
             if isinstance(job, Unsettled):
                 if self._clearance is None or (blocked := self._clearance.blocked(job)) is None:
                     return job
@@ -352,33 +377,6 @@ class Bulk:
         if self._clearance is not None:
             self._clearance.ended(job, outcome.status)
         self._judge(outcome)
-
-    def _succeeded(self, job: Job, reply: Any, attempts: int, seconds: float) -> Outcome:
-        return Outcome(
-            index=job.index,
-            status=Status.SUCCEEDED,
-            key=job.key,
-            request=job.request,
-            row=job.row,
-            reply=reply,
-            attempts=attempts,
-            seconds=seconds,
-        )
-
-    def _failed(self, job: Job, error: UContactError, seconds: float) -> Outcome:
-        return Outcome(
-            index=job.index,
-            # What this run did not do an earlier one may have done.
-            status=Status.UNKNOWN if job.doubted else status_of(error),
-            key=job.key,
-            request=job.request,
-            row=job.row,
-            error=error,
-            reason=type(error).__name__,
-            detail=str(error),
-            attempts=error.attempts,
-            seconds=seconds,
-        )
 
     def _judge(self, outcome: Outcome) -> None:
         """Stop the run where going on would do harm or no good; counts are of this run."""

@@ -22,7 +22,7 @@ MUTANTS = {
     "the mark is set after the first byte": [
         Edit(
             "caller.py",
-            "            if flight.arms:\n                await flight.arm()\n"
+            "            if flight.arms:\n                await self._arm(flight)\n"
             "            if await self.limiter.acquire",
             "            if await self.limiter.acquire",
         ),
@@ -114,7 +114,7 @@ MUTANTS = {
     "a cancelled row has no outcome": [
         Edit(
             "batch/runner.py",
-            "self._settle(job, self._failed(job, lost, self._clock() - started), flight)\n            else:",
+            "self._settle(job, failed(job, lost, self._clock() - started), flight)\n            else:",
             "pass\n            else:",
         ),
     ],
@@ -342,7 +342,7 @@ MUTANTS = {
         Edit("batch/intake.py", "if self._overtaken and known.id in", "if False and known.id in"),
     ],
     "removals: one that was lost is called failed by the next run": [
-        Edit("batch/runner.py", "Status.UNKNOWN if job.doubted else status_of(error)", "status_of(error)"),
+        Edit("batch/intake.py", "Status.UNKNOWN if job.doubted else status_of(error)", "status_of(error)"),
     ],
 }
 
