@@ -275,7 +275,8 @@ class CommandLane:
             if attempt.expired():
                 raise expired()
             deadline = self._deadline(seconds)
-            answer = await link.send(self._head(outgoing), outgoing, attempt, deadline)
+            head = self._written.get((outgoing.path, outgoing.authorization)) or self._head(outgoing)
+            answer = await link.send(head, outgoing, attempt, deadline)
             if answer is None:
                 answer = await link.read_on(outgoing, attempt, deadline)
         except BaseException as error:
@@ -354,18 +355,16 @@ class CommandLane:
     def _head(self, outgoing: Outgoing) -> bytes:
         """Return all that is written before the length of the body."""
         key = (outgoing.path, outgoing.authorization)
-        head = self._written.get(key)
-        if head is None:
-            request = self._session.blank(*key)
-            lines = [f"POST {request.url.raw_path_qs} HTTP/1.1"]
-            lines += [f"{name}: {value}" for name, value in request.headers.items() if name != "Content-Length"]
-            if self._fresh:
-                lines.append("Connection: close")
-            if any(not line.isprintable() for line in lines):
-                raise ValueError
-            if len(self._written) > 100:  # a token lives for hours, and there are few paths
-                self._written.clear()
-            self._written[key] = head = "\r\n".join([*lines, "Content-Length: "]).encode()
+        request = self._session.blank(*key)
+        lines = [f"POST {request.url.raw_path_qs} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in request.headers.items() if name != "Content-Length"]
+        if self._fresh:
+            lines.append("Connection: close")
+        if any(not line.isprintable() for line in lines):
+            raise ValueError
+        if len(self._written) > 100:  # a token lives for hours, and there are few paths
+            self._written.clear()
+        self._written[key] = head = "\r\n".join([*lines, "Content-Length: "]).encode()
         return head
 
     def freed(self, link: Link, *, keep: bool) -> None:

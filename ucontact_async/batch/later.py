@@ -72,6 +72,13 @@ class Later:
         if journal.durable:
             await self._turns.recall(journal, self._now().timestamp())
 
+    def at_hand(self, intake: Intake) -> Job | None:
+        """Return a row that may go at once, without waiting; ``None`` says to ask :meth:`fresh`."""
+        if self._turns.orderly:
+            return None
+        job = intake.take()
+        return job if job is not None and self._turns.enter(job) else None
+
     async def fresh(self, intake: Intake) -> Job | None:
         """Return the next row of the input that may go now."""
         while (job := intake.take() or await intake.next()) is not None and not self._turns.enter(job):

@@ -206,7 +206,7 @@ class Bulk:
                 group.start_soon(self._watch, group.cancel_scope)
                 async with anyio.create_task_group() as waiters:
                     for _ in range(WAITERS):
-                        waiters.start_soon(self._work, self._due, self._later.finish)
+                        waiters.start_soon(self._work, lambda: None, self._due, self._later.finish)
                     async with anyio.create_task_group() as self._staff:
                         self._hire()
                     self._later.close()
@@ -226,7 +226,11 @@ class Bulk:
         """Have as many workers as the limit allows: it may grow from a few to many while the run goes on."""
         while self._working < self._places.number and not self._drained:
             self._working += 1
-            self._staff.start_soon(self._work, self._fresh, lambda: None)
+            self._staff.start_soon(self._work, self._at_hand, self._fresh, lambda: None)
+
+    def _at_hand(self) -> Job | None:
+        """Return a row that need not be waited for, to a worker that is not one too many or too few."""
+        return self._later.at_hand(self._intake) if self._working == self._width else None
 
     async def _fresh(self) -> Job | None:
         """Return the next row of the input; ``None`` at its end, and to a worker that is one too many."""
@@ -262,11 +266,13 @@ class Bulk:
         finally:
             self._outbox.close()
 
-    async def _work(self, rows: Callable[[], Awaitable[Job | None]], done: Callable[[], None]) -> None:
+    async def _work(
+        self, at_hand: Callable[[], Job | None], rows: Callable[[], Awaitable[Job | None]], done: Callable[[], None]
+    ) -> None:
         with anyio.CancelScope() as scope:
             self._flights[scope] = None
             try:
-                while not self._stopping.is_set() and (job := await rows()) is not None:
+                while not self._stopping.is_set() and (job := at_hand() or await rows()) is not None:
                     try:
                         await (self._replace if isinstance(job, Unsettled) else self._send)(job, scope)
                     finally:

@@ -61,7 +61,7 @@ class Turns:
         self._quarantine = quarantine
         self._clock = clock
         # Until the first removal nobody waits for anybody: then it is enough to know who is under way, by identity.
-        self._orderly = False
+        self.orderly = False
         self._under_way: dict[int, Job] = {}
         self._lines: dict[Destination, _Line] = {}
         self._doubted: dict[Destination, float] = {}
@@ -80,7 +80,7 @@ class Turns:
 
     def enter(self, job: Job) -> bool:
         """Return whether ``job`` may go now; whoever may, or will, is to :meth:`leave`."""
-        if not self._orderly:
+        if not self.orderly:
             if not isinstance(job.request, _REMOVING):
                 self._under_way[id(job)] = job
                 return True
@@ -104,7 +104,7 @@ class Turns:
 
     def _line_up(self) -> None:
         """Keep the order of each destination from now on: whoever is under way without a line gets into it."""
-        self._orderly = True
+        self.orderly = True
         for job in self._under_way.values():
             self._count(job)
         self._under_way.clear()
@@ -116,7 +116,7 @@ class Turns:
 
     def leave(self, job: Job) -> None:
         """Note that ``job`` is done, and let the next ones go."""
-        if not self._orderly:
+        if not self.orderly:
             del self._under_way[id(job)]
             return
         destination = _destination(job.request)
