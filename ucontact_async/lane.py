@@ -275,8 +275,8 @@ class CommandLane:
             if attempt.expired():
                 raise expired()
             deadline = self._deadline(seconds)
-            head = self._written.get((outgoing.path, outgoing.authorization)) or self._head(outgoing)
-            answer = await link.send(head, outgoing, attempt, deadline)
+            # The head shows the token: no local of this frame, which an error's traceback may show.
+            answer = await link.send(self._head(outgoing), outgoing, attempt, deadline)
             if answer is None:
                 answer = await link.read_on(outgoing, attempt, deadline)
         except BaseException as error:
@@ -355,6 +355,8 @@ class CommandLane:
     def _head(self, outgoing: Outgoing) -> bytes:
         """Return all that is written before the length of the body."""
         key = (outgoing.path, outgoing.authorization)
+        if (written := self._written.get(key)) is not None:
+            return written
         request = self._session.blank(*key)
         lines = [f"POST {request.url.raw_path_qs} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in request.headers.items() if name != "Content-Length"]
@@ -364,8 +366,7 @@ class CommandLane:
             raise ValueError
         if len(self._written) > 100:  # a token lives for hours, and there are few paths
             self._written.clear()
-        self._written[key] = head = "\r\n".join([*lines, "Content-Length: "]).encode()
-        return head
+        return self._written.setdefault(key, "\r\n".join([*lines, "Content-Length: "]).encode())
 
     def freed(self, link: Link, *, keep: bool) -> None:
         """Keep a connection whose request was answered, or close it."""
