@@ -80,6 +80,13 @@ class AdaptiveLimit:
         """The same, ``None`` until the first window is over."""
         return None if self.base == math.inf else self.base
 
+    def bound(self, cap: int, now: float) -> None:
+        """Go no higher than ``cap`` from now on: what is allowed has changed, and not the server."""
+        self.cap = cap
+        if self._aim > cap or self._ceiling > cap:
+            self._ceiling = min(self._ceiling, float(cap))
+            self._apply(now)
+
     def pause(self, now: float) -> None:
         """Begin a window anew: what was counted so far was sent under a limit that is not ours."""
         self._open(now, 0)

@@ -188,6 +188,10 @@ class Limiter:
             self._overloads = min(self._overloads + 1, 7)  # 0.1 * 2**7 is above 10; unbounded it overflows in hours
         self._closed = True
         self._opens_at = max(self._opens_at, now + retry_after)
+        self._turn_away()
+
+    def _turn_away(self) -> None:
+        """Tell all who wait for a slot that there is none now."""
         for queue in (self._interactive, self._bulk):
             while queue:
                 self._tell(queue.popleft(), slot=False)

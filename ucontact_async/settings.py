@@ -21,7 +21,7 @@ from .errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Secret", "ServerProfile", "Settings", "read_environment"]
+__all__ = ["Secret", "ServerProfile", "Settings", "read_database", "read_environment"]
 
 ROOT = "/Integra/resources/"
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
@@ -214,3 +214,8 @@ def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
         if not found["password"]:
             raise SettingsError(f"UCONTACT_PASSWORD_FILE: the first line of {file} is empty; write the password there")
     return found
+
+
+def read_database(environ: Mapping[str, str] | None = None) -> str | None:
+    """Return where the fleet's database is: ``UCONTACT_DATABASE``."""
+    return (os.environ if environ is None else environ).get("UCONTACT_DATABASE") or None

@@ -10,7 +10,21 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from . import bulk, contract, demo, doctor, emulator, portal_demo, probe, recordings, status, undo, unknown, upload
+from . import (
+    bulk,
+    contract,
+    demo,
+    doctor,
+    emulator,
+    fleet,
+    portal_demo,
+    probe,
+    recordings,
+    status,
+    undo,
+    unknown,
+    upload,
+)
 from .command import STOPPED, fail, say
 
 __all__ = ["main"]
@@ -57,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     upload.add_parser(commands)
     doctor.add_parser(commands)
     probe.add_parser(commands)
+    fleet.add_parser(commands)
     emulator.add_parser(commands)
     portal_demo.add_parser(commands)
     contract.add_parser(commands)

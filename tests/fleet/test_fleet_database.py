@@ -1,0 +1,77 @@
+"""The fleet's schema: made once, by whoever comes first, and refused by who does not know it."""
+
+import asyncio
+
+import pytest
+
+from ucontact_async.errors import JournalError, JournalMismatch, SettingsError
+
+pytest.importorskip("psycopg", reason="psycopg is not installed: python -m pip install 'ucontact-async[fleet]'")
+
+from ucontact_async.fleet.database import Database, DatabaseAway, migrations
+
+
+async def test_the_schema_is_made_once(empty_database):
+    """Of three migrations at once one runs every file in its order, and the others none."""
+    async with Database(empty_database) as database:
+        with pytest.raises(JournalMismatch, match="fleet init"):
+            await database.check()
+        done = await asyncio.gather(*(database.migrate() for _ in range(3)))
+        await database.check()
+    assert sorted(map(len, done)) == [0, 0, len(migrations())]
+    assert max(done) == sorted(max(done))
+
+
+async def test_a_newer_schema_is_left_alone(database):
+    """A file that this version does not know stops both a migration and a worker."""
+    async with database.connection() as connection:
+        await connection.execute("INSERT INTO ucontact.migrations (number, name) VALUES (999, '999_later.sql')")
+    for work in (database.migrate, database.check):
+        with pytest.raises(JournalMismatch, match="newer version"):
+            await work()
+
+
+async def test_a_file_that_fails_leaves_nothing(empty_database, monkeypatch):
+    """A migration is all or nothing."""
+    from ucontact_async.fleet import database as module
+
+    broken = [*migrations(), module.Migration(998, "998_broken.sql", "CREATE TABLE ucontact.x (id no_such_type)")]
+    async with Database(empty_database) as database:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "migrations", lambda: broken)
+            with pytest.raises(JournalError, match="no_such_type"):
+                await database.migrate()
+        assert await database.migrate() == [migration.name for migration in migrations()]
+
+
+async def test_no_secret_and_no_row_is_told(database):
+    """Neither the password in an address nor the values that PostgreSQL quotes get into a repr or an error."""
+    assert "canary" not in repr(Database("postgresql://fleet:canary@db.example/calls"))
+    assert "db.example" in repr(Database("postgresql://fleet:canary@db.example/calls"))
+    with pytest.raises(SettingsError) as refused:
+        Database("postgresql://fleet:canary@[db.example/calls")
+    assert "canary" not in str(refused.value)
+
+    async def enter(connection):
+        await connection.execute("INSERT INTO ucontact.requests VALUES (1, 'x', %s)", ("{099123456",))
+
+    with pytest.raises(JournalError) as failed:
+        await database.insist(enter)
+    assert "099123456" not in str(failed.value)
+
+
+async def test_a_connection_that_breaks_off_is_replaced(database):
+    """What insists is asked again on another connection; what does not says that the database is away."""
+    asked = 0
+
+    async def ask(connection):
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return await (await connection.execute("SELECT 42")).fetchone()
+
+    assert await database.insist(ask) == (42,)
+    asked = 0
+    with pytest.raises(DatabaseAway):
+        await database.insist(ask, patience=-1)

@@ -1,0 +1,151 @@
+"""Workers on one database and one server: nothing twice, nothing lost, whoever dies, stops or wakes up late."""
+
+import asyncio
+
+import pytest
+
+from ucontact_async import RemoveContact
+from ucontact_async.batch.options import BulkOptions
+
+pytest.importorskip("psycopg", reason="psycopg is not installed: python -m pip install 'ucontact-async[fleet]'")
+
+from tenants import Tenant, applied, calls, client_of, slow, until
+
+from ucontact_async.fleet.database import Database
+
+
+@pytest.fixture
+async def tenant(database, emulator):
+    async with client_of(emulator) as client:
+        yield Tenant(database, client)
+
+
+async def test_two_workers_share_the_rows(tenant, emulator):
+    """Every row is sent by one of two workers, both have a share, and the books equal the ledger."""
+    slow(emulator, 0.01)
+    await tenant.load(calls(200))
+    reports = await asyncio.gather(*(tenant.worker().run(once=True) for _ in range(2)))
+    assert sum(report.succeeded for report in reports) == 200
+    assert all(report.succeeded for report in reports)
+    assert set(applied(emulator).values()) == {1}
+    assert len(applied(emulator)) == 200
+    assert await tenant.statuses() == {"succeeded": 200}
+
+
+async def test_told_to_stop_a_worker_finishes_and_gives_back(tenant, emulator):
+    """What is in flight ends, what is not begun stays planned, and the next worker sends exactly that."""
+    slow(emulator, 0.02)
+    await tenant.load(calls(100))
+    worker = tenant.worker()
+    running = asyncio.create_task(worker.run())
+    await until(lambda: emulator.ledger.total > 10)
+    assert worker.stop("interrupted")
+    report = await running
+    assert (report.stopped, report.unknown) == ("interrupted", 0)
+    assert await tenant.statuses() == {"succeeded": report.succeeded, "planned": 100 - report.succeeded}
+    assert (await tenant.worker().run(once=True)).succeeded == 100 - report.succeeded
+    assert set(applied(emulator).values()) == {1}
+
+
+async def test_drained_a_worker_leaves(tenant, emulator):
+    """A worker that is marked as draining leaves as if it had been told by a signal."""
+    slow(emulator, 0.02)
+    await tenant.load(calls(100))
+    worker = tenant.worker(lease=1.0)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: emulator.ledger.total > 10)
+    await tenant.tell("UPDATE ucontact.workers SET draining = true")
+    assert (await running).stopped == "drained"
+    assert "sent" not in await tenant.statuses()
+
+
+async def test_taken_over_a_worker_begins_again(tenant, emulator):
+    """What was on the wire of a worker that others declared dead is settled by it alone, and it goes on anew."""
+    slow(emulator, 0.05)
+    await tenant.load(calls(100))
+    worker = tenant.worker()
+    running = asyncio.create_task(worker.run(once=True))
+    await until(lambda: emulator.ledger.total > 20)
+    await tenant.tell("SELECT ucontact.retire(id, 'taken over', NULL) FROM ucontact.workers")
+    report = await running
+    assert worker.epochs == 2
+    assert report.stopped is None
+    assert set(applied(emulator).values()) == {1}
+    found = await tenant.statuses()
+    assert found.get("succeeded", 0) + found.get("unknown", 0) == 100
+    assert found.get("unknown", 0) <= 8  # as many as can be in flight
+
+
+async def test_a_process_that_slept_sends_nothing_when_it_wakes(tenant, emulator):
+    """Rows that were marked before a worker fell asleep do not leave after its lease, unheard though it is."""
+    asleep = False
+
+    def clock():
+        # A process that is stopped has its clock go on without it.
+        return asyncio.get_running_loop().time() + 3600 * asleep
+
+    limiter = tenant.client.limiter
+    for _ in range(8):
+        assert limiter.start()  # nobody gets a slot: all rows wait for theirs, marked
+    await tenant.load(calls(8))
+    worker = tenant.worker(lease=30.0, clock=clock)
+    running = asyncio.create_task(worker.run(once=True))
+    async with asyncio.timeout(20):
+        while await tenant.statuses() != {"sent": 8}:
+            await asyncio.sleep(0.01)
+    await tenant.tell("SELECT ucontact.retire(id, 'taken over', NULL) FROM ucontact.workers")
+    asleep = True
+    for _ in range(8):
+        limiter.release()
+    await running
+    assert emulator.ledger.total == 0
+    assert await tenant.statuses() == {"unknown": 8}
+
+
+async def test_a_restart_of_the_database_is_waited_for(postgres, fleet_url, emulator):
+    """The database goes and comes back under a running worker: nothing twice, nothing lost, nothing unknown."""
+    async with Database(fleet_url) as database, client_of(emulator) as client:
+        tenant = Tenant(database, client)
+        slow(emulator, 0.02)
+        await tenant.load(calls(150))
+        running = asyncio.create_task(tenant.worker(lease=30.0).run(once=True))
+        for moment in (20, 80):
+            await until(lambda moment=moment: emulator.ledger.total > moment)
+            await asyncio.to_thread(postgres.stop)
+            await asyncio.to_thread(postgres.start)
+        await running
+        assert set(applied(emulator).values()) == {1}
+        assert await tenant.statuses() == {"succeeded": 150}
+
+
+async def test_two_tenants_do_not_meet(tenant, emulator, database):
+    """Workers of two users of one server, in one database, send their own rows only."""
+    emulator.state.sessions.users["other"] = "secret"
+    async with client_of(emulator, "other") as client:
+        other = Tenant(database, client)
+        await tenant.load(calls(20))
+        await other.load(calls(30))
+        assert (await other.worker().run(once=True)).succeeded == 30
+        assert await tenant.statuses() == {"planned": 20}
+        assert await other.statuses() == {"succeeded": 30}
+
+
+async def test_both_kinds_are_worked_off_in_turn(tenant, emulator):
+    """One worker sends the inserts of a batch and then the removals of another, in the order they were loaded."""
+    await tenant.load(calls(30))
+    await tenant.load([RemoveContact(campaign="Ventas->", destination="090000001")], batch="removals")
+    report = await tenant.worker().run(once=True)
+    assert report.succeeded == 31
+    assert await tenant.statuses() == {"succeeded": 31}
+
+
+async def test_a_fuse_ends_a_worker(tenant, emulator):
+    """Too many unknown outcomes stop a worker as they stop a run, and it says so."""
+    rules = [{"endpoint": "Dialers/*", "fault": "close_after_apply"}]
+    emulator.set_faults({"rules": rules})
+    await tenant.load(calls(100))
+    report = await tenant.worker(options=BulkOptions(max_unknown=3)).run()
+    assert "unknown" in report.stopped
+    found = await tenant.statuses()
+    assert found["unknown"] == report.unknown < 30
+    assert found["planned"] == 100 - report.unknown

@@ -1,0 +1,312 @@
+"""``ucontact-async fleet``: many workers on one PostgreSQL database: init, load, worker, status, drain.
+
+It knows arguments, signals and tables on a terminal; who may send which row is the fleet's business.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .bulk import pace_of
+from .command import DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, say, signals
+from .mapping import add_map, mapping_of
+
+if TYPE_CHECKING:
+    from ..batch.report import Report
+    from ..client import UContact
+    from ..fleet.database import Database
+    from ..fleet.load import Loaded
+    from ..fleet.overview import Overview
+
+__all__ = ["add_parser"]
+
+# Not task-now: a call for this moment is not left for whoever comes.
+_OPERATIONS = ("schedule", "respool", "task-priority", "task-scheduled", "task-dialer", "remove", "dnc-add")
+_HOME = "\x1b[H\x1b[2J"
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register ``fleet`` and its commands."""
+    fleet = commands.add_parser("fleet", help="many workers on one PostgreSQL database")
+    actions = fleet.add_subparsers(required=True, metavar="ACTION")
+    init = actions.add_parser("init", help="make or bring up to date the fleet's tables in the database")
+    load = actions.add_parser("load", help="enter the rows of a file; the same command again goes on")
+    worker = actions.add_parser("worker", help="send rows until told to stop (SIGTERM), sharing them with all others")
+    status = actions.add_parser("status", help="show batches and workers")
+    drain = actions.add_parser("drain", help="have all workers finish what is in flight and leave, and wait for them")
+    parsers = {init: _init, load: _load, worker: _work, status: _status, drain: _drain}
+    for parser, command in parsers.items():
+        parser.add_argument(
+            "--database",
+            metavar="ADDRESS",
+            help="postgresql://USER@HOST/NAME (UCONTACT_DATABASE; password: PGPASSWORD)",
+        )
+        parser.set_defaults(run=_run, command=command)
+    for parser in (init, load, worker, drain):
+        add_server(parser, timezone=parser in (load, worker), profile=parser is worker)
+    _add_init(init)
+    _add_load(load)
+    _add_worker(worker)
+    status.add_argument("--watch", action="store_true", help="show it again and again, until Ctrl-C")
+    status.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="how often (%(default)s)")
+
+
+def _add_init(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--max-concurrency", metavar="N", type=int, help="calls on the wire at most, of all workers together")
+    add("--max-per-second", metavar="X", type=float, help="calls started in a second at most, of all workers together")
+
+
+def _add_load(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("file", metavar="FILE", type=Path, help="a CSV file or workbook whose first line names the columns")
+    add("--operation", choices=_OPERATIONS, default="schedule", help="what is done with each row (%(default)s)")
+    add("--batch", metavar="NAME", help="what the rows are called together (the file's name)")
+    add("--campaign", metavar="NAME", help="the campaign of every row, with its arrow: 'Ventas->'")
+    add("--sheet", metavar="NAME", help="which sheet of a workbook (the first)")
+    add_map(parser)
+    add("--on-duplicate", choices=("refuse", "skip", "allow"), default="refuse", help="the second of two equal rows")
+    add("--amended", action="store_true", help="the file was changed since it was loaded")
+    add("--retry-refused", action="store_true", help="send again what the server refused before")
+    add("--allow-past", action="store_true", help="send calls whose calldate has passed; they ring at once")
+    add("--report", metavar="PATH", type=Path, help="the rows that are not to be sent, as CSV (FILE.rejects.csv)")
+
+
+def _add_worker(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--once", action="store_true", help="leave when nothing can be claimed, instead of waiting for more")
+    add("--name", help="what others see it as (host:process)")
+    add("--lease", metavar="SECONDS", type=float, default=30.0, help="when it is dead, others have its rows (30)")
+    add("--max-concurrency", metavar="N", default="auto", help="calls on the wire at most, of this worker (auto)")
+    add("--max-per-second", metavar="X", type=float, help="calls started in a second at most, of this worker")
+    add("--max-failures", metavar="N", help="leave after more failures than N, or than N%%")
+    add("--max-unknown", metavar="N", type=int, default=20, help="leave after more unknown outcomes than N (20)")
+    add("--max-unknown-jump", metavar="X", type=float, default=5.0, help="or once their share is X times as high (5)")
+    add("--allow-past", action="store_true", help="send calls whose calldate has passed meanwhile; they ring at once")
+    parser.set_defaults(retry_refused=False)
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run one of the commands; without the extra, say how to install it."""
+    if importlib.util.find_spec("psycopg") is None or importlib.util.find_spec("psycopg_pool") is None:
+        say("ucontact-async: the fleet needs psycopg: python -m pip install 'ucontact-async[fleet]'")
+        return USAGE
+    return asyncio.run(_connected(args))
+
+
+async def _connected(args: argparse.Namespace) -> int:
+    from ..errors import SettingsError
+    from ..fleet.database import Database
+    from ..settings import read_database
+
+    address = args.database or read_database()
+    if not address:
+        raise SettingsError("the database is not known: set UCONTACT_DATABASE or give --database")
+    command: Callable[[argparse.Namespace, Database], Awaitable[int]] = args.command
+    async with Database(address) as database:
+        if args.command is not _init:
+            await database.check()
+        try:
+            return await command(args, database)
+        except asyncio.CancelledError:
+            if args.command is _status and args.watch:
+                return DONE
+            raise
+
+
+async def _init(args: argparse.Namespace, database: Database) -> int:
+    for name in await database.migrate():
+        print(name)
+    if args.max_concurrency is not None or args.max_per_second is not None:
+        from ..fleet.lease import enter_tenant
+        from ..fleet.limits import set_limits
+
+        found = _settings(args, login=False)
+        tenant = await enter_tenant(database, found["url"], found.get("user"))
+        await set_limits(database, tenant, max_concurrency=args.max_concurrency, max_per_second=args.max_per_second)
+    say(f"{database} is ready")
+    return DONE
+
+
+async def _load(args: argparse.Namespace, database: Database) -> int:
+    from ..batch.operations import OPERATIONS, plan
+    from ..batch.options import BulkOptions
+    from ..batch.report import Rejects
+    from ..batch.workbook import open_source
+    from ..fleet.load import load
+
+    uc = _client(args)
+    source = open_source(args.file, sheet=args.sheet)
+    operation = OPERATIONS[args.operation]
+    planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping_of(args))
+    say(source.describe())
+    if planned.ignored:
+        say(f"columns not used: {', '.join(planned.ignored)}")
+    planned.check(source, uc.rules)
+    rejects = Rejects(args.report or args.file.with_name(args.file.name + ".rejects.csv"), source.columns)
+    options = BulkOptions(
+        on_duplicate=args.on_duplicate,
+        amended=args.amended,
+        retry_refused=args.retry_refused,
+        allow_past=args.allow_past,
+        operation=operation.name,
+        digest=source.digest,
+    )
+    accepted = options.accepted
+    try:
+        async with database.transaction() as connection:
+            loaded = await load(
+                connection,
+                uc,
+                source,
+                batch=args.batch or args.file.name,
+                options=options,
+                planner=planned,
+                watch=lambda outcome: None if outcome.reason in accepted else rejects.add(outcome),
+            )
+    finally:
+        rejects.close()
+    return _print_loaded(loaded, rejects.rows, rejects.path)
+
+
+def _print_loaded(loaded: Loaded, rejected: int, path: Path | None) -> int:
+    report = loaded.report
+    print(f"{loaded.rows} rows: {loaded.planned} to be sent, {report.rows} not")
+    _print_reasons(report)
+    if rejected:
+        print(f"not taken: {path} ({rejected} rows, each with its reason)")
+    return UNKNOWN if report.unknown else DONE if report.complete else INCOMPLETE
+
+
+def _print_reasons(report: Report) -> None:
+    for (status, reason), count in sorted(report.reasons.items()):
+        print(f"  {count:>7} {status}: {reason}")
+
+
+async def _work(args: argparse.Namespace, database: Database) -> int:
+    from ..batch.options import BulkOptions
+    from ..fleet.worker import Worker
+
+    options = BulkOptions(**pace_of(args), allow_past=args.allow_past)
+    async with await _member(args, database) as uc:
+        worker = Worker(uc, database, name=args.name, lease=args.lease, options=options)
+
+        def stop() -> None:
+            if not worker.stop("interrupted"):
+                worker.abort()
+
+        say(f"working on {database} for {uc.settings.url}")
+        with signals(stop):
+            report = await worker.run(once=args.once)
+    print(f"{report.summary()} in {report.seconds:.1f} s")
+    _print_reasons(report)
+    if report.stopped and not worker.told:
+        print(f"left: {report.stopped}")
+        return STOPPED
+    return UNKNOWN if report.unknown else DONE if not report.failed else INCOMPLETE
+
+
+def _settings(args: argparse.Namespace, *, login: bool = True) -> dict[str, Any]:
+    """Return what options and environment say of the tenant; without ``login`` no password is needed."""
+    from ..errors import SettingsError
+    from ..settings import read_environment
+
+    found: dict[str, Any] = read_environment()
+    given = ("url", "user", "timezone", "profile")
+    found |= {name: value for name in given if (value := getattr(args, name, None)) is not None}
+    if "url" not in found:
+        raise SettingsError("the server is not known: set UCONTACT_URL or give --url")
+    if not login and "password" not in found:
+        found.setdefault("token", "none-is-needed")
+    return found
+
+
+def _client(args: argparse.Namespace) -> UContact:
+    """Return a client that is only asked who it is and what its rules are."""
+    from ..client import UContact
+
+    found = _settings(args, login=False)
+    return UContact(found.pop("url"), **found)
+
+
+async def _member(args: argparse.Namespace, database: Database) -> UContact:
+    """Return the client of a worker: its login and its limits are those of all workers of the tenant."""
+    from ..client import UContact
+    from ..fleet.lease import enter_tenant
+    from ..fleet.shared_limiter import SharedLimiter
+    from ..fleet.token import PostgresTokenStore
+
+    found = _settings(args)
+    url = found.pop("url")
+    if "token" not in found:
+        tenant = await enter_tenant(database, url, found.get("user"))
+        found["token_store"] = PostgresTokenStore(database, tenant)
+    return UContact(url, limiter=SharedLimiter(), **found)
+
+
+async def _status(args: argparse.Namespace, database: Database) -> int:
+    from ..fleet.overview import overview
+
+    while True:
+        text = _table(await overview(database))
+        print((_HOME if args.watch and sys.stdout.isatty() else "") + text, flush=True)
+        if not args.watch:
+            return DONE
+        await asyncio.sleep(args.every)
+
+
+def _table(found: Overview) -> str:
+    from ..text import printable
+
+    batches = [
+        (
+            printable(b.name, 40),
+            b.rows,
+            b.planned,
+            b.sent,
+            b.succeeded,
+            b.failed,
+            b.unknown,
+            b.skipped,
+            b.user,
+            b.server,
+        )
+        for b in found.batches
+    ]
+    total = sum(worker.rows for worker in found.workers)
+    workers = [
+        (printable(w.name, 40), w.state, w.shards, w.rows, _share(w.rows, total), f"{w.seconds:.0f}", w.user, w.server)
+        for w in found.workers
+    ]
+    heads = ("BATCH", "ROWS", "PLANNED", "SENT", "SUCCEEDED", "FAILED", "UNKNOWN", "SKIPPED", "USER", "SERVER")
+    tables = [_aligned(heads, batches)]
+    if workers:
+        tables.append(_aligned(("WORKER", "STATE", "SHARDS", "ROWS", "SHARE", "SECONDS", "USER", "SERVER"), workers))
+    return "\n\n".join(tables)
+
+
+def _share(rows: int, total: int) -> str:
+    return f"{rows / total:.0%}" if total else "-"
+
+
+def _aligned(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    table = [[*heads], *([str(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+    )
+
+
+async def _drain(args: argparse.Namespace, database: Database) -> int:
+    from ..fleet.overview import drain
+
+    uc = _client(args)
+    left = await drain(database, server=uc.settings.url, user=uc.settings.user or "")
+    say(f"{left} workers have left")
+    return DONE

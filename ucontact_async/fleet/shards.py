@@ -1,0 +1,166 @@
+"""The shards of one worker: claimed when rows run low, handed out in blocks, given back when all of a shard is done.
+
+What becomes of a row is the run's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..api import ENDPOINTS
+from ..batch.intake import Source
+from ..batch.outcome import Outcome
+from ..errors import JournalMismatch
+from ..text import Rules
+from .database import Connection, Database, DatabaseAway
+from .journal import ClaimedRow
+from .lease import Lease
+
+__all__ = ["Shards"]
+
+# How often an idle worker looks for work, in seconds.
+POLL = 1.0
+# Outcomes that do not come by the journal.
+_UNMARKED = ("stopped", "invalid")
+_RULES = Rules()
+
+
+class Shards(Source):
+    """What a worker has claimed and what is left of it: the input of its run.
+
+    All shards of a run are of one kind: removals are never on their way together with what they could remove.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        lease: Lease,
+        *,
+        once: bool,
+        named: int | None = None,
+    ) -> None:
+        """It ends when nothing more can be claimed: at once where ``once`` says so, or where one shard is ``named``."""
+        self._database = database
+        self._lease = lease
+        self.expect: Callable[[list[ClaimedRow]], None] = _nobody
+        """Told of rows before they are handed out."""
+        self._once = once or named is not None
+        self._named = named
+        self._kind: bool | None = None
+        self._left: dict[int, int] = {}
+        self._torn: set[int] = set()
+        self._rows: deque[ClaimedRow] = deque()
+        self._ended = False
+
+    async def ready(self) -> None:
+        """Return once rows are at hand, or nothing more will come."""
+        while not self._rows and not self._ended:
+            await self._claim()
+
+    async def block(self, size: int) -> list[ClaimedRow]:
+        """Return up to ``size`` rows; none at the end."""
+        rows = [self._rows.popleft() for _ in range(min(size, len(self._rows)))]
+        self.expect(rows)
+        return rows
+
+    async def aclose(self) -> list[Any]:
+        """Hand out nothing more."""
+        self._ended = True
+        self._rows.clear()
+        return []
+
+    async def done(self, outcome: Outcome) -> None:
+        """Note an outcome; a shard whose rows are all settled is given back."""
+        row = outcome.row
+        assert isinstance(row, ClaimedRow)
+        if outcome.reason in _UNMARKED:
+            self._torn.add(row.shard)  # its mark may not be written yet: at the end of the run it is
+        if outcome.reason == "stopped":
+            # Refused in the last moment, while the lease was in doubt: the next run claims it again.
+            self._ended = True
+            self._rows.clear()
+        self._left[row.shard] -= 1
+        if not self._left[row.shard] and row.shard not in self._torn:
+            await self._give_back(row.shard)
+
+    async def give_back(self) -> None:
+        """Give back all that is left; after the run's journal was closed."""
+        for shard in [*self._left]:
+            await self._give_back(shard)
+        for shard in [*self._left]:
+            self._forget(shard)  # the next claim finds it again, or who ends this life
+
+    async def _give_back(self, shard: int) -> None:
+        try:
+            async with self._database.connection() as connection:
+                await connection.execute("SELECT ucontact.release(%s, %s)", (self._lease.id, shard))
+        except DatabaseAway:
+            self._torn.add(shard)  # tried again at the end of the run
+        else:
+            self._forget(shard)
+
+    def _forget(self, shard: int) -> None:
+        del self._left[shard]
+        self._lease.held.discard(shard)
+
+    async def _claim(self) -> None:
+        try:
+            async with self._lease.claiming:
+                async with self._database.transaction() as connection:
+                    shards = await self._claimed(connection)
+                    rows = await _rows_of(connection, shards) if shards else []
+                self._left.update(dict.fromkeys(shards, 0))
+                self._lease.held.update(shards)
+        except DatabaseAway:
+            await asyncio.sleep(POLL)
+            return
+        for row in rows:
+            self._left[row.shard] += 1
+        self._rows.extend(rows)
+        for shard in shards:
+            if not self._left[shard]:  # all of it was taken out meanwhile
+                await self._give_back(shard)
+        if self._named is not None or (self._once and not shards):
+            self._ended = True
+        elif not shards and not self._left and self._kind is not None:
+            self._ended = True  # of its kind; another run may find the other one
+        elif not shards:
+            await asyncio.sleep(POLL)
+
+    async def _claimed(self, connection: Connection) -> list[int]:
+        found = await connection.execute(
+            "SELECT shard, removing FROM ucontact.claim(%s, %s, 1, %s, %s)",
+            (self._lease.id, [*self._lease.held], self._kind, self._named),
+        )
+        shards = await found.fetchall()
+        for _, removing in shards:
+            self._kind = removing
+        return [shard for shard, _ in shards]
+
+
+async def _rows_of(connection: Connection, shards: list[int]) -> list[ClaimedRow]:
+    found = await connection.execute(
+        "SELECT r.id, r.shard_id, r.position, r.content, r.reason, q.endpoint, q.request::text FROM ucontact.rows r "
+        "JOIN ucontact.requests q ON q.row_id = r.id WHERE r.shard_id = ANY(%s) AND r.status = 'planned' ORDER BY r.id",
+        (shards,),
+    )
+    return [_row(values) for values in await found.fetchall()]
+
+
+def _nobody(_rows: list[ClaimedRow]) -> None:
+    """Before the run has a journal there are no rows."""
+
+
+def _row(values: tuple[Any, ...]) -> ClaimedRow:
+    id_, shard, position, content, reason, path, document = values
+    endpoint = ENDPOINTS.get(path)
+    if endpoint is None:
+        raise JournalMismatch(f"the journal holds a request to {path}, which this version does not know")
+    try:
+        request = endpoint.codec.read(document, _RULES)
+    except ValueError:
+        raise JournalMismatch(f"the journal holds a request to {path} that cannot be read") from None
+    return ClaimedRow(position, {}, id=id_, shard=shard, content=content, reason=reason, request=request)
