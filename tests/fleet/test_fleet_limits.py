@@ -121,7 +121,7 @@ OFTEN = ["deal", "send", "time"]
 STEPS = [*OFTEN, *OFTEN, "ask", "hear", "lose", "answer", "stop", "die", "join"]
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(limit=st.integers(1, 8), steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2)), min_size=40))
 def test_all_shares_together_never_exceed_the_limit(connection, limit, steps):
     """Whatever is lost, stopped, late or declared dead, at no moment may all together do more than the limit."""
@@ -280,6 +280,30 @@ async def test_a_share_ends_by_the_workers_own_clock(database, tenant):
     await limits.beat()
     await waiting
     assert limiter.start()
+    limiter.grant(0, 0.0)
+
+
+async def test_no_more_rows_get_ready_than_were_granted():
+    """Of a bulk run no more rows are between mark and answer than were granted, and who fails holds nobody up."""
+    limiter = SharedLimiter(clock=time.monotonic)
+    limiter.grant(3, time.monotonic() + LEASE)
+    marked, most, done = 0, 0, 0
+
+    async def row(number):
+        nonlocal marked, most, done
+        await limiter.turn(priority="bulk")
+        marked += 1
+        most = max(most, marked)
+        await asyncio.sleep(0)  # the mark
+        if number > 8:  # the first fail before they ask for a slot
+            assert await limiter.acquire("bulk")
+            await asyncio.sleep(0)
+            limiter.release()
+        marked -= 1
+        done += 1
+
+    await asyncio.gather(*(asyncio.create_task(row(number)) for number in range(20)))
+    assert (most, done) == (3, 20)
     limiter.grant(0, 0.0)
 
 

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
+from weakref import WeakSet
 
 from ..errors import NotSent
 from ..limiter import Limiter, Priority
@@ -47,6 +48,7 @@ class SharedLimiter(Limiter):
         self._until = -math.inf
         self._granted: asyncio.Future[None] | None = None
         self._getting_ready: set[asyncio.Task[Any]] = set()
+        self._known: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._outside: deque[asyncio.Future[None]] = deque()
         self._lapse: asyncio.TimerHandle | None = None
         super().__init__(max_concurrency, cap=most, clock=clock, chance=chance)
@@ -145,13 +147,20 @@ class SharedLimiter(Limiter):
                 raise
         if not self.void and task not in self._getting_ready:
             self._getting_ready.add(task)
-            # Whoever fails before it asks for a slot, and is not seen here again, must not count for ever.
-            task.add_done_callback(self._getting_ready.discard)
+            if task not in self._known:
+                # Whoever fails before it asks for a slot, and is not seen here again, must not count for ever.
+                self._known.add(task)
+                task.add_done_callback(self._is_ready)
 
     @property
     def _most_ready(self) -> int:
         # A limit that is being found out is about the wire, and is found out by keeping it in use.
         return self._share if self._learning else min(self._share, self._limit)
+
+    def _is_ready(self, task: asyncio.Task[Any] | None) -> None:
+        if task in self._getting_ready:
+            self._getting_ready.discard(task)
+            self._let_in()
 
     def _let_in(self, most: int = 1) -> None:
         while most and self._outside:
@@ -179,10 +188,7 @@ class SharedLimiter(Limiter):
         try:
             return not self.void and await super().acquire(priority, wait, pace, harmless=harmless)
         finally:
-            task = asyncio.current_task()
-            if task in self._getting_ready:
-                self._getting_ready.discard(task)
-                self._let_in()
+            self._is_ready(asyncio.current_task())
 
     def release(self, seconds: float | None = None) -> None:
         """Give a slot back; the next row may get ready."""
