@@ -10,6 +10,36 @@ EQUIVALENT = {
         "if 400 <= status <= 500:",
     ): "500 was answered for above",
     (
+        "codec.FormCodec.__init__",
+        'self._begin = "" if argument is None else f"{quote(argument)}="',
+        'self._begin = "XXXX" if argument is None else f"{quote(argument)}="',
+    ): "without an argument it is not used",
+    (
+        "codec.FormCodec.__init__",
+        "self._rules: Rules | None = None",
+        'self._rules: Rules | None = ""',
+    ): "neither is the first request's rules",
+    (
+        "batch.journal.FileJournal.open",
+        "executor.shutdown(wait=False)",
+        "executor.shutdown(wait=None)",
+    ): "both are no",
+    (
+        "batch.journal.FileJournal.aclose",
+        "self._executor.shutdown(wait=False)",
+        "self._executor.shutdown(wait=None)",
+    ): "both are no",
+    (
+        "batch.journal_removals.overtaken",
+        "latest: dict[tuple[Any, ...], int] = {(campaign, number, not sort): 0 for _, campaign, number, sort in rows}",
+        "latest: dict[tuple[Any, ...], int] = {(campaign, number, not sort): 1 for _, campaign, number, sort in rows}",
+    ): "no id is below 1",
+    (
+        "batch.journal_removals.overtaken",
+        "return frozenset(id_ for id_, campaign, number, sort in rows if id_ < latest[campaign, number, not sort])",
+        "return frozenset(id_ for id_, campaign, number, sort in rows if id_ <= latest[campaign, number, not sort])",
+    ): "no row is of both sorts",
+    (
         "batch.journal.Journal.planned",
         'def planned(self, row: int, reason: str = "") -> None:',
         'def planned(self, row: int, reason: str = "XXXX") -> None:',

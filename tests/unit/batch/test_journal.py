@@ -21,10 +21,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ucontact_async.batch.journal import DOUBTED, Entry, FileJournal, Header
+from ucontact_async.batch.journal import DOUBTED, Commits, Entry, FileJournal, Header
 from ucontact_async.batch.journal_file import Change, JournalFile, _mounts, _refuse_remote
 from ucontact_async.batch.journal_removals import doubted, overtaken
-from ucontact_async.errors import JournalBusy, JournalError, JournalMismatch
+from ucontact_async.errors import JournalBusy, JournalError, JournalMismatch, NotSent
 
 HEADER = Header("https://acme.example", "schedule", "first version")
 
@@ -550,6 +550,39 @@ async def test_an_executor_that_is_taken_away(path):
         with pytest.raises(JournalError, match=f"{path} cannot be written: CancelledError"):
             await mark
     journal._file.close()
+
+
+class Shared(Commits):
+    """A journal of another kind, that refuses the row 2 and then ends in an error."""
+
+    def __init__(self, end):
+        super().__init__("the shared journal", list)
+        self.ends = iter([{2}, {2}, end])
+
+    def _apply(self, changes):
+        future = asyncio.get_running_loop().create_future()
+        end = next(self.ends)
+        future.set_exception(end) if isinstance(end, Exception) else future.set_result(end)
+        return future
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (JournalMismatch("another coordinator took over"), "^another coordinator took over$"),
+        (OSError("gone"), r"^the shared journal cannot be written: OSError\('gone'\)$"),
+    ],
+)
+async def test_a_row_in_other_hands(end, told):
+    """A mark that is refused sends nothing, and no second try does; an error of the journal's own is told unchanged."""
+    journal = Shared(end)
+    await journal.sent(1)
+    with pytest.raises(NotSent, match="not sent: its row is in other hands") as caught:
+        await journal.sent(2)
+    assert not caught.value.transient
+    for _ in range(2):
+        with pytest.raises(JournalError, match=told):
+            await journal.sent(3)
 
 
 # Whose journal it is.
