@@ -32,7 +32,7 @@ from ucontact_async.errors import (
     UnreadableReply,
 )
 from ucontact_async.settings import ServerProfile
-from ucontact_async.text import GUID, NAME, OPTIONAL_TIMESTAMP, PHONE_LIST, PRIVATE_TEXT, Campaign
+from ucontact_async.text import GUID, NAME, OPTIONAL_TIMESTAMP, PHONE_LIST, PRIVATE_TEXT, Campaign, Rules
 from ucontact_async.wire import (
     Answer,
     Field,
@@ -187,6 +187,32 @@ class TestForm:
         """Without an argument the fields are the form, after what always goes with them."""
         codec = FormCodec(Named, None, {"kind": 1})
         assert codec.encode(Named(ours="a=b c", phone="é"), RULES)[0] == b"kind=1&campaign=a%3Db+c&phone=%C3%A9"
+
+    def test_a_value_of_few_is_checked_once(self):
+        """A campaign is in every row: its rules are asked for its first, and again where they are other rules."""
+
+        class Campaigns(type(PRIVATE_TEXT)):
+            few = True
+
+            def __init__(self):
+                super().__init__()
+                self.asked = []
+
+            def encode(self, value, field, rules):
+                self.asked.append(value)
+                return super().encode(value, field, rules).upper()
+
+        campaigns = Campaigns()
+
+        class Row(msgspec.Struct):
+            campaign: Annotated[str, campaigns]
+
+        codec = FormCodec(Row)
+        bodies = [codec.encode(Row(campaign), RULES)[0] for campaign in "abaab"]
+        assert bodies == [b"campaign=A", b"campaign=B", b"campaign=A", b"campaign=A", b"campaign=B"]
+        assert campaigns.asked == ["a", "b"]
+        assert codec.encode(Row("a"), Rules()) == codec.encode(Row("a"), RULES)
+        assert campaigns.asked == ["a", "b", "a", "a"]
 
     def test_what_a_declaration_says_of_its_fields(self):
         """Our name, the server's, how it is written, and whether it must be there; an empty default is one too."""
