@@ -333,12 +333,12 @@ async def test_others_hear_of_a_closed_gate_at_once(database, tenant):
     (one, first), (two, second) = (member(database, tenant, worker, LEASE) for worker in ids)
     async with first, second:
         await until(lambda: not one.void and not two.void)
-        async with database.transaction() as connection:
-            while True:  # whoever does not listen yet cannot hear
+        listening = 0
+        while listening < 2:  # whoever does not listen yet cannot hear
+            await asyncio.sleep(0.01)
+            async with database.transaction() as connection:  # a new one: within one its answer would stay the same
                 cursor = await connection.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
-                if await cursor.fetchone() == (2,):
-                    break
-                await asyncio.sleep(0.01)
+                (listening,) = await cursor.fetchone()
         began = time.monotonic()
         one.overloaded(60.0)
         await until(lambda: two.closed)
