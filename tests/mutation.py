@@ -65,6 +65,7 @@ pytest_add_cli_args = ["-n0", "-p", "no:cacheprovider", "-p", "quickest_first", 
   "--hypothesis-profile=mutants", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 process_isolation = "forkserver"
 forkserver_warmup = "collect"
+timeout_multiplier = 6
 use_git_change_detection = false
 use_setproctitle = false
 """

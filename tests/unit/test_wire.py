@@ -292,6 +292,7 @@ class TestForm:
                 with pytest.raises(InvalidRequest) as caught:
                     endpoint.encode(an_example(endpoint, **{field.name: wrong}), RULES)
                 assert caught.value.field == field.name
+                assert f"got {type(wrong).__name__}" in caught.value.reason or "expected" not in caught.value.reason
                 assert "expected" in caught.value.reason or wrong is None
 
     @pytest.mark.parametrize("number", [None, 99, b"099", ["099"]])

@@ -364,10 +364,11 @@ async def test_all_that_touches_the_file_is_done_by_the_executor(path):
     executor = CountingExecutor()
     journal = await FileJournal.open(path, HEADER, deliver=list, executor=executor)
     (row,) = await journal.recall([entry("a")])
-    await journal.doubted([], 0)
+    await journal.doubted([SCHEDULE], 0)
+    await journal.overtaken([SCHEDULE])
     await journal.sent(row.id)
     await journal.aclose()
-    assert executor.calls == {"<lambda>": 1, "recall": 1, "doubted": 1, "apply": 1, "close": 1}
+    assert executor.calls == {"<lambda>": 1, "recall": 1, "doubted": 1, "overtaken": 1, "apply": 1, "close": 1}
     with pytest.raises(RuntimeError):
         executor.submit(list)
 
