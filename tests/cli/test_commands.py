@@ -30,12 +30,6 @@ def served(*arguments):
         process.stdout.close()
 
 
-@pytest.fixture(scope="module")
-def url():
-    with served() as address:
-        yield address
-
-
 @pytest.fixture(autouse=True)
 def _clean_server(url):
     ask(url, "reset", method="POST")

@@ -3,8 +3,6 @@
 import http.server
 import re
 import ssl
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,17 +12,6 @@ from importlib import metadata
 import pytest
 
 from ucontact_async.cli import main
-
-
-@pytest.fixture(scope="module")
-def url():
-    process = subprocess.Popen([sys.executable, "-m", "ucontact_async", "emulator"], stdout=subprocess.PIPE, text=True)
-    try:
-        yield process.stdout.readline().split()[-1]
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
 
 
 @pytest.fixture

@@ -1,14 +1,11 @@
 """``--rules`` and the limits of a row on the command line, against an emulator in a process of its own."""
 
 import json
-import subprocess
-import sys
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import pytest
 
 from ucontact_async.batch.sources import CsvSource
-from ucontact_async.cli import main
 
 RULES = """
 costly = "allow"
@@ -17,27 +14,6 @@ zone_column = "tz"
 windows = [{begin = "09:00", end = "20:00", days = "mon-fri"}]
 do_not_call = [{file = "dnc.txt", name = "own list"}]
 """
-
-
-@pytest.fixture(scope="module")
-def url():
-    process = subprocess.Popen([sys.executable, "-m", "ucontact_async", "emulator"], stdout=subprocess.PIPE, text=True)
-    try:
-        yield process.stdout.readline().split()[-1]
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
-
-
-@pytest.fixture
-def schedule(url, monkeypatch):
-    """Schedule a file; return the exit code."""
-    urlopen(Request(f"{url}/_emulator/reset", method="POST"), timeout=10).close()
-    environment = {"URL": url, "USER": "api", "PASSWORD": "secret", "TIMEZONE": "America/Montevideo"}
-    for name, value in environment.items():
-        monkeypatch.setenv(f"UCONTACT_{name}", value)
-    return lambda file, *arguments: main(["schedule", str(file), "--campaign", "Ventas->", *map(str, arguments)])
 
 
 def called(url):

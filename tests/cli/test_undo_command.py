@@ -24,17 +24,6 @@ SCHEDULE, REMOVE = "Dialers/ScheduleDialerCall", "Dialers/RemoveScheduleDialerCa
 WHEN = "2099-05-05 10:00:00"
 
 
-@pytest.fixture(scope="module")
-def url():
-    process = subprocess.Popen([sys.executable, "-m", "ucontact_async", "emulator"], stdout=subprocess.PIPE, text=True)
-    try:
-        yield process.stdout.readline().split()[-1]
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
-
-
 class Centre:
     """The emulator's own doors."""
 

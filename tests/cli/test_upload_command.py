@@ -20,17 +20,6 @@ COMMAND = [sys.executable, "-m", "ucontact_async"]
 UPLOAD = "Dialers/uploadbase"
 
 
-@pytest.fixture(scope="module")
-def url():
-    process = subprocess.Popen([*COMMAND, "emulator"], stdout=subprocess.PIPE, text=True)
-    try:
-        yield process.stdout.readline().removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        assert process.wait(10) == 0
-        process.stdout.close()
-
-
 @pytest.fixture(autouse=True)
 def _clean_server(url):
     ask(url, "reset", method="POST")
