@@ -6,7 +6,7 @@ import inspect
 import pytest
 from hypothesis import Phase, settings
 
-# The emulator as a fixture: the library's own plugin, as its users load it.
+# The library's own plugin, as its users load it.
 pytest_plugins = ["ucontact_async.testing"]
 
 settings.register_profile("suite", deadline=None, max_examples=50, print_blob=True)
@@ -26,6 +26,12 @@ settings.load_profile("suite")
 def anyio_backend():
     """The loop that the library is made for."""
     return "asyncio"
+
+
+@pytest.fixture
+def emulator(ucontact_server):
+    """The plugin's server, by the name that it has in here."""
+    return ucontact_server
 
 
 @pytest.fixture(autouse=True)

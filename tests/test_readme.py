@@ -13,7 +13,8 @@ from ucontact_async.cli import _parser
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-PYTHON = [body for language, body in BLOCKS if language == "python"]
+PYTHON = [body for language, body in BLOCKS if language == "python" and "def test_" not in body]
+TESTS = [body for language, body in BLOCKS if language == "python" and "def test_" in body]
 SHELL = [body for language, body in BLOCKS if language == "sh"]
 BENCHMARKS = sorted(set(re.findall(r"`(python benchmarks/[^`]+)`", README)))
 SET_UP = [
@@ -60,6 +61,20 @@ def test_the_python_blocks_run(block, environment, tmp_path):
     result = run([sys.executable, "-c", block], environment, tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout
+
+
+def test_the_tests_of_others_pass(environment, tmp_path):
+    """The test in the README passes as it is printed, with the plugin in its conftest."""
+    assert len(TESTS) == 1
+    (tmp_path / "test_it.py").write_text(TESTS[0], encoding="utf-8")
+    conftest = """import pytest\npytest_plugins = ["ucontact_async.testing"]
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+"""
+    (tmp_path / "conftest.py").write_text(conftest, encoding="utf-8")
+    result = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], environment, tmp_path)
+    assert "1 passed" in result.stdout, result.stdout
 
 
 def test_the_shell_blocks_run(environment, tmp_path):

@@ -288,21 +288,23 @@ def test_the_command_refuses_what_it_cannot_use(arguments, complaint, capsys):
     assert complaint in capsys.readouterr().err
 
 
-def test_users_get_the_fixture_from_the_plugin(pytester):
-    """``pytest_plugins = ["ucontact_async.testing"]`` in a conftest is all it takes."""
+def test_users_get_the_fixtures_from_the_plugin(pytester):
+    """``pytest_plugins = ["ucontact_async.testing"]`` in a conftest is all it takes; each test has its own server."""
     pytester.makeconftest('pytest_plugins = ["ucontact_async.testing"]')
     pytester.makepyfile(
         """
         import pytest
 
+        pytestmark = pytest.mark.anyio
+
         @pytest.fixture
         def anyio_backend():
             return "asyncio"
 
-        @pytest.mark.anyio
-        async def test_it(emulator):
-            assert emulator.url.startswith("http://127.0.0.1:")
-            assert len(emulator.ledger) == 0
+        @pytest.mark.parametrize("time", [1, 2])
+        async def test_it(ucontact_server, ucontact_client, time):
+            await ucontact_client.dialers.remove_contact(campaign="Ventas->", destination="090000001")
+            assert len(ucontact_server.ledger) == 1
         """
     )
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)
