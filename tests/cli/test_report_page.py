@@ -1,14 +1,16 @@
 """The page about a run, and the view that a terminal shows while it goes on."""
 
 import io
+import json
 import stat
 from datetime import datetime
 from html.parser import HTMLParser
 from importlib.util import find_spec
+from urllib.request import Request, urlopen
 
 import pytest
 
-from ucontact_async import ScheduledCall, SettingsError
+from ucontact_async import ScheduledCall, SettingsError, open_journal
 from ucontact_async.batch.history import History
 from ucontact_async.batch.outcome import Outcome, Status
 from ucontact_async.batch.report import Report
@@ -152,3 +154,36 @@ def test_a_terminal_is_redrawn(monkeypatch, width):
     view.close()
     assert "50 succeeded" in terminal.getvalue()
     assert "\x1b[3" not in terminal.getvalue()
+
+
+def test_a_journal_is_reported(schedule, url, tmp_path, capsys):
+    """Counts, reasons and times come from the journal alone, with the page; the exit code says what is left to do."""
+    from ucontact_async.cli import main
+
+    ask = Request(
+        f"{url}/_emulator/faults",
+        data=json.dumps(
+            {"rules": [{"endpoint": "Dialers/*", "match": {"destination": "*2"}, "fault": "body"}]}
+        ).encode(),
+        method="PUT",
+    )
+    file = tmp_path / "c.csv"
+    file.write_text("destination;calldate\n" + "".join(f"09000000{n};2099-05-05 10:00\n" for n in range(1, 5)), "utf-8")
+    assert schedule(file, "--dry-run") == 0
+    urlopen(ask, timeout=10).close()
+    assert schedule(file) == 3
+    capsys.readouterr()
+    page = tmp_path / "j.html"
+    extra = [] if find_spec("matplotlib") is None else ["--html", str(page)]
+    assert main(["report", f"{file}.journal", *extra]) == 3
+    said = capsys.readouterr()
+    assert "4 rows: 3 succeeded, 0 failed, 1 unknown, 0 skipped" in said.out
+    assert "operation: schedule" in said.out
+    assert "ucontact-async unknown" in said.err
+    if extra:
+        assert "row 3" in " ".join(Page(page.read_text("utf-8")).said)
+    with open_journal(f"{file}.journal") as journal:
+        (row,) = journal.unknown()
+        journal.resolve(row.key, "succeeded")
+    assert main(["report", f"{file}.journal"]) == 0
+    assert main(["report", str(tmp_path / "none")]) == 2

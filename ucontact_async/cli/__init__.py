@@ -20,6 +20,7 @@ from . import (
     portal_demo,
     probe,
     recordings,
+    report,
     status,
     undo,
     unknown,
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     bulk.add_parsers(commands)
     undo.add_parser(commands)
     unknown.add_parser(commands)
+    report.add_parser(commands)
     status.add_parser(commands)
     recordings.add_parser(commands)
     upload.add_parser(commands)

@@ -102,7 +102,7 @@ def _unknown(report: Report) -> str:
     unknown = [outcome for outcome in report.problems if outcome.status is Status.UNKNOWN]
     looks = {outcome.request and endpoint_of(outcome.request).path: None for outcome in unknown}
     asked = "".join(f"<li>{escape(remedy_of(path).look)}</li>" for path in looks if path)
-    table = _table(("Row", "Reason", "What happened"), [_line(outcome) for outcome in unknown[:_NAMED]])
+    table = _named(unknown)
     note = "These may ring, and are never sent again by themselves. Look where it says, then settle them with "
     return _section(
         f"Unknown: {report.unknown:,} rows", table and f"<ul>{asked}</ul>{table}", note + "`ucontact-async unknown`."
@@ -111,13 +111,14 @@ def _unknown(report: Report) -> str:
 
 def _failed(report: Report) -> str:
     failed = [outcome for outcome in report.problems if outcome.status is Status.FAILED]
-    rows = [_line(outcome) for outcome in failed[:_NAMED]]
-    more = f"The first {_NAMED} of {report.failed:,}." if report.failed > len(rows) else ""
-    return _section(f"Failed: {report.failed:,} rows", _table(("Row", "Reason", "What happened"), rows), more)
+    more = f"The first {_NAMED} of {report.failed:,}." if report.failed > _NAMED else ""
+    return _section(f"Failed: {report.failed:,} rows", _named(failed), more)
 
 
-def _line(outcome: Outcome) -> tuple[str, str, str]:
-    return outcome.position, outcome.reason, printable(outcome.detail, 300)
+def _named(outcomes: Sequence[Outcome]) -> str:
+    lines = [(outcome.position, outcome.reason, printable(outcome.detail, 300)) for outcome in outcomes[:_NAMED]]
+    columns = 3 if any(detail for *_, detail in lines) else 2
+    return _table(("Row", "Reason", "What happened")[:columns], [line[:columns] for line in lines])
 
 
 def _facts(report: Report, facts: dict[str, str]) -> str:
@@ -132,10 +133,11 @@ def _charts(samples: Sequence[Sample]) -> str:
         return ""
 
     def rate(axes: Axes) -> None:
-        pairs = list(pairwise(samples))
-        rates = [(b.rows - a.rows) / max(b.seconds - a.seconds, 1e-6) for a, b in pairs]
-        axes.fill_between([b.seconds for _, b in pairs], rates, step="pre", color=_BLUE, alpha=0.25, linewidth=0)
-        axes.step([b.seconds for _, b in pairs], rates, where="pre", color=_BLUE)
+        ends = [(0.0, 0), *((sample.seconds, sample.rows) for sample in samples)]
+        at = [seconds for seconds, _ in ends]
+        rates = [(rows - before) / max(end - start, 1e-6) for (start, before), (end, rows) in pairwise(ends)]
+        axes.fill_between(at, [rates[0], *rates], step="pre", color=_BLUE, alpha=0.25, linewidth=0)
+        axes.step(at, [rates[0], *rates], where="pre", color=_BLUE)
 
     def times(axes: Axes) -> None:
         known = [sample for sample in samples if sample.median is not None and sample.slow is not None]
@@ -148,12 +150,18 @@ def _charts(samples: Sequence[Sample]) -> str:
         axes.step(at, [sample.max_concurrency for sample in samples], where="post", color=_ORANGE, label="limit")
         axes.step(at, [sample.in_flight for sample in samples], where="post", color=_BLUE, label="on the wire")
 
+    timed = any(sample.median is not None for sample in samples)
+    watched = any(sample.max_concurrency for sample in samples)
     drawn = (
-        ("Rows a second", rate),
-        ("How long a row took, waiting included, in milliseconds", times),
-        ("Calls on the wire, and how many may be", wire),
+        ("Rows a second", rate, True),
+        ("How long a row took, waiting included, in milliseconds", times, timed),
+        ("Calls on the wire, and how many may be", wire, watched),
     )
-    charts = (f"<figure><figcaption>{title}</figcaption>{_chart(draw, samples)}</figure>" for title, draw in drawn)
+    charts = (
+        f"<figure><figcaption>{title}</figcaption>{_chart(draw, samples)}</figure>"
+        for title, draw, known in drawn
+        if known
+    )
     closed = "Red: the server was given a rest." if any(sample.closed for sample in samples) else ""
     return _section("Over time", f"<div class='charts'>{''.join(charts)}</div>", closed)
 
