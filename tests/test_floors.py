@@ -64,6 +64,7 @@ CONFINED = {  # a module or call, and the only modules that may use it
     "pytest": "testing",
     "random.*": "",  # but random.Random: randomness is a constructor argument
     "rich": "cli.live",
+    "shtab": "cli.completion",
     "sqlite3": "batch.journal*",
     "threading": "batch.journal*",
     "time.time": "",

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from . import (
     bulk,
+    completion,
     contract,
     demo,
     doctor,
@@ -77,4 +78,5 @@ def _parser() -> argparse.ArgumentParser:
     emulator.add_parser(commands)
     portal_demo.add_parser(commands)
     contract.add_parser(commands)
+    completion.add_parser(commands, _parser)
     return parser
