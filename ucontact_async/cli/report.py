@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from ..batch.journal_rows import open_journal
 
     if args.html is not None:
-        from .report_page import check_page, write_page
+        from .report_page import check_page
 
         check_page(args.html)
     with journal_named(), open_journal(args.journal) as journal:
@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     for name, told in facts.items():
         print(f"{name}: {told}")
     if args.html is not None:
+        from .report_page import write_page
+
         write_page(args.html, report, fold.history(), facts)
         print(f"page: {args.html}")
     if report.unknown:

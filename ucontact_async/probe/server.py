@@ -10,6 +10,7 @@ import contextlib
 import ssl
 import time
 from collections import Counter
+from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -97,7 +98,7 @@ class CloseServer:
         last = time.monotonic()
         try:
             writer.write(self._head("Connection: keep-alive", length=0))
-            while await asyncio.wait_for(reader.read(_HEADERS), patience):
+            while await _within(patience, reader.read(_HEADERS)):
                 last = time.monotonic()
         except TimeoutError:
             return None
@@ -112,7 +113,7 @@ class CloseServer:
         reader, writer = await self._connect()
         try:
             writer.write(self._head("Expect: 100-continue", length=9))
-            line = await asyncio.wait_for(reader.readline(), patience)
+            line = await _within(patience, reader.readline())
         except (TimeoutError, OSError):
             return False
         finally:
@@ -153,6 +154,12 @@ class CloseServer:
 def header(answer: Answer, name: str) -> str | None:
     """Return a header of ``answer``, whatever its case."""
     return next((value for key, value in answer.headers.items() if key.lower() == name.lower()), None)
+
+
+async def _within(seconds: float, reading: Awaitable[bytes]) -> bytes:
+    # Not wait_for: in Python 3.11 it loses a cancellation that comes with the last byte.
+    async with asyncio.timeout(seconds):
+        return await reading
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
