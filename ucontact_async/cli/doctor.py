@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import re
 import ssl
@@ -104,12 +105,18 @@ def _installation() -> Iterator[Finding]:
             yield _packages(extra, names)
 
 
+# The fork of an archived package has its import name.
+_STAND_INS = {"backoff": ("python-backoff",)}
+
+
 def _packages(extra: str, names: list[str]) -> Finding:
     found, missing = [], []
     for name in names:
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
+        for installed in (name, *_STAND_INS.get(name, ())):
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                found.append(f"{installed} {metadata.version(installed)}")
+                break
+        else:
             missing.append(name)
     if not extra:
         absent = [name for name in missing if name != "tzdata"]  # asked for on Windows only
