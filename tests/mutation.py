@@ -43,6 +43,7 @@ MODULES = {
     "journal": ("batch/journal.py", JOURNAL),
     "journal_file": ("batch/journal_file.py", JOURNAL),
     "journal_removals": ("batch/journal_removals.py", JOURNAL),
+    "journal_requests": ("batch/journal_requests.py", JOURNAL),
     "journal_rows": ("batch/journal_rows.py", JOURNAL),
     "recollection": ("batch/recollection.py", JOURNAL),
 }

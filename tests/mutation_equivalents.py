@@ -105,8 +105,8 @@ EQUIVALENT = {
         "self._file = JournalFile(path, None, amended=True, now=now)",
     ): "the same",
     (
-        "batch.journal_rows.JournalRows._request",
-        'endpoint = ENDPOINTS.get(path or "")',
-        'endpoint = ENDPOINTS.get(path or "XXXX")',
-    ): "neither is an endpoint",
+        "batch.journal_rows.JournalRows.made",
+        "return self._rows(\"status IN ('succeeded', 'unknown')\")",
+        "return self._rows(\"status in ('succeeded', 'unknown')\")",
+    ): "the same to SQLite",
 }

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import anyio
 import msgspec
 
+from ..api.dialers import Dialers
 from ..endpoint import Prepared, Request
 from ..errors import InvalidRequest, OutcomeUnknown, ReplyLost, UContactError
 from ..text import Rules
@@ -30,7 +31,7 @@ __all__ = ["REMOVALS", "Encoder", "Intake", "Job", "LeftOut", "Planner", "Source
 # How many rows one question to the journal covers; also how far the input is read ahead.
 BLOCK = 256
 # What takes calls off spool or schedule.
-REMOVALS = ("Dialers/RemoveContact", "Dialers/RemoveScheduleDialerCall")
+REMOVALS = (Dialers.remove_contact.path, Dialers.remove_schedule.path)
 
 
 class LeftOut(Exception):

@@ -15,7 +15,7 @@ from typing import Any
 from ..api import ENDPOINTS
 from ..endpoint import Request
 from ..errors import JournalError
-from ..text import Rules
+from .journal_requests import read_request
 
 __all__ = ["calls_since", "sqlite_version"]
 
@@ -23,7 +23,6 @@ _SELECT = (
     "SELECT endpoint, request, at FROM rows LEFT JOIN requests USING (id) WHERE status IN ('sent', 'succeeded', "
     "'unknown') AND (request IS NULL OR at >= ? OR json_extract(request, '$.calldate') >= ?)"
 )
-_RULES = Rules()
 
 
 def calls_since(path: Path, since: datetime) -> Iterator[tuple[Request[Any], datetime]]:
@@ -58,8 +57,4 @@ def _request(path: Path, endpoint: str | None, document: str | None) -> Request[
         raise JournalError(
             f"{path} holds calls that do not say whom they rang: an older version began it; give a new journal"
         )
-    try:
-        request: Request[Any] = ENDPOINTS[endpoint].codec.read(document, _RULES)
-    except ValueError:
-        raise JournalError(f"{path} holds a request to {endpoint} that cannot be read") from None
-    return request
+    return read_request(path, endpoint, document)

@@ -18,8 +18,8 @@ import msgspec
 from ..api import ENDPOINTS
 from ..endpoint import Request
 from ..errors import JournalError
-from ..text import Rules
 from .journal_file import JournalFile
+from .journal_requests import read_request
 from .recollection import key_of
 
 __all__ = ["JournalRow", "JournalRows", "open_journal"]
@@ -30,7 +30,6 @@ _SELECT = (
     "SELECT id, content, occurrence, position, endpoint, request, status, reason, attempts, at, undoing "
     "FROM rows LEFT JOIN requests USING (id) WHERE id > ? AND {} ORDER BY id LIMIT ?"
 )
-_RULES = Rules()
 
 
 class JournalRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,14 +166,7 @@ class JournalRows:
         )
 
     def _request(self, path: str | None, document: str | None) -> Request[Any] | None:
-        endpoint = ENDPOINTS.get(path or "")
-        if endpoint is None or not document:
-            return None
-        try:
-            request: Request[Any] = endpoint.codec.read(document, _RULES)
-        except ValueError:
-            raise JournalError(f"{self.path} holds a request to {path} that cannot be read") from None
-        return request
+        return read_request(self.path, path, document) if path in ENDPOINTS and document else None
 
     def _mark(self, statement: str, values: list[tuple[Any, ...]]) -> None:
         if not values:

@@ -149,13 +149,10 @@ class Bulk:
 
     async def finish(self) -> Report:
         """Read all outcomes that are left and return the report: ``async for`` over them, at less cost."""
+        count = self.report.add if self.options.progress is None else self._count
         while (outcomes := await self._outbox.take()) is not None:
-            if self.options.progress is None:
-                for outcome in outcomes:
-                    self.report.add(outcome)
-            else:
-                for outcome in outcomes:
-                    self._count(outcome)
+            for outcome in outcomes:
+                count(outcome)
         self._conclude()
         return self.report
 

@@ -11,18 +11,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..api import ENDPOINTS
 from ..api.dialers import RemoveContact, RemoveSchedule
 from ..endpoint import Request
-from ..errors import JournalError
-from ..text import Rules
 from .agenda import ROOM, Agenda
 from .intake import REMOVALS, Job
 from .journal import Journal
+from .journal_requests import read_request
 
 __all__ = ["Turns", "is_removal"]
 
-_RULES = Rules()
 _REMOVING = (RemoveContact, RemoveSchedule)
 Destination = tuple[str, str]
 
@@ -71,10 +68,7 @@ class Turns:
     async def recall(self, journal: Journal, seconds: float) -> None:
         """Learn from ``journal`` which removals of earlier runs may still arrive; ``seconds`` is the present, Unix."""
         for path, document, at in await journal.doubted(REMOVALS, int(seconds - self._quarantine) - 1):
-            try:
-                removal = ENDPOINTS[path].codec.read(document, _RULES)
-            except ValueError:
-                raise JournalError(f"the journal holds a request to {path} that cannot be read") from None
+            removal = read_request("the journal", path, document)
             # The journal has whole seconds; a clock that was set back must not make it longer than that.
             self._doubt(removal, min(self._quarantine, at + 1 + self._quarantine - seconds))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals
-from .mapping import add_map, mapping_of
+from .mapping import REJECTS, add_map, mapping_of
 
 if TYPE_CHECKING:
     from ..batch.history import History
@@ -29,8 +29,11 @@ __all__ = [
     "exit_code",
     "follow",
     "history_of",
+    "journal_of",
     "pace_of",
+    "print_reasons",
     "print_report",
+    "rejects_of",
     "run",
     "write_page",
 ]
@@ -165,7 +168,7 @@ def _options(args: argparse.Namespace, operation: str) -> Any:
     if operation == "task-now" and args.max_per_second is None:
         raise SettingsError("--mode now rings at once: say how fast with --max-per-second")
     pace = pace_of(args) | _settling(args)
-    journal = None if args.no_journal else (args.journal or args.file.with_name(args.file.name + ".journal"))
+    journal = None if args.no_journal else journal_of(args)
 
     def with_digest(digest: str, rules: DialRules | None = None) -> BulkOptions:
         return BulkOptions(
@@ -258,7 +261,17 @@ def write_page(args: argparse.Namespace, report: Report, history: History | None
 def _report_path(args: argparse.Namespace, number: OneRow | None) -> Path | None:
     if number is not None:  # a file must not be called after it
         return args.report if args.report is None else Path(args.report)
-    return Path(args.report or args.file.with_name(args.file.name + ".rejects.csv"))
+    return rejects_of(args)
+
+
+def rejects_of(args: argparse.Namespace) -> Path:
+    """Return where the rows that did not succeed go: ``--report``, or beside the file."""
+    return Path(args.report or args.file.with_name(args.file.name + REJECTS))
+
+
+def journal_of(args: argparse.Namespace) -> Path:
+    """Return where what was sent is kept: ``--journal``, or beside the file."""
+    return Path(args.journal or args.file.with_name(args.file.name + ".journal"))
 
 
 async def follow(
@@ -329,8 +342,7 @@ def print_report(report: Report, rejects: Rejects, *, repeated: bool = False) ->
     ``repeated`` says of an operation that the same command sends unknown rows again.
     """
     print(f"{report.summary()} in {report.seconds:.1f} s")
-    for (status, reason), count in sorted(report.reasons.items()):
-        print(f"  {count:>7} {status}: {reason}")
+    print_reasons(report)
     if report.settled:
         print(f"settled: {report.settled} of the succeeded had been unknown; they were removed and inserted again")
     unknown = sorted((o for o in report.problems if o.status == "unknown"), key=lambda outcome: outcome.index)
@@ -344,6 +356,12 @@ def print_report(report: Report, rejects: Rejects, *, repeated: bool = False) ->
         print(f"stopped early: {report.stopped}")
 
 
+def print_reasons(report: Report) -> None:
+    """Print how many rows did not succeed, by why."""
+    for (status, reason), count in sorted(report.reasons.items()):
+        print(f"  {count:>7} {status}: {reason}")
+
+
 def _next_step(args: argparse.Namespace, report: Report, rejects: Rejects) -> None:
     if args.dry_run:
         say("nothing was sent; the same command without --dry-run sends")
@@ -352,10 +370,9 @@ def _next_step(args: argparse.Namespace, report: Report, rejects: Rejects) -> No
     elif ("skipped", "undone") in report.reasons:
         say("what an undo took back is sent again with --retry-undone; let ten minutes pass after the undo")
     elif rejects.rows and not args.no_journal:
-        journal = args.journal or args.file.with_name(args.file.name + ".journal")
         say(
             f"next: mend {rejects.path}, then run this command with it and "
-            f"--journal {shlex.quote(str(journal))} --amended: what is known there is not sent again"
+            f"--journal {shlex.quote(str(journal_of(args)))} --amended: what is known there is not sent again"
         )
 
 

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,19 +16,24 @@ if TYPE_CHECKING:
 __all__ = [
     "CHECK_LOGIN",
     "DONE",
+    "HOME",
     "INCOMPLETE",
     "STOPPED",
     "UNKNOWN",
     "USAGE",
     "add_server",
+    "aligned",
     "client_of",
     "fail",
     "journal_named",
     "say",
+    "server_of",
     "signals",
 ]
 
 DONE, INCOMPLETE, USAGE, UNKNOWN, STOPPED = 0, 1, 2, 3, 4
+# Puts the cursor of a terminal home and wipes what was there.
+HOME = "\x1b[H\x1b[2J"
 CHECK_LOGIN = "check UCONTACT_USER and UCONTACT_PASSWORD, or UCONTACT_TOKEN"
 
 
@@ -43,9 +48,8 @@ def add_server(parser: argparse.ArgumentParser, *, timezone: bool = True, profil
         add("--profile", metavar="FILE", help="what `probe` found out about the server (UCONTACT_PROFILE)")
 
 
-def client_of(args: argparse.Namespace) -> UContact:
-    """Return a client of the server that options and environment name."""
-    from ..client import UContact
+def server_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what options and environment say of the server: the arguments of a client."""
     from ..errors import SettingsError
     from ..settings import read_environment
 
@@ -58,7 +62,22 @@ def client_of(args: argparse.Namespace) -> UContact:
         found.setdefault("token", "dry-run")
     if "url" not in found:
         raise SettingsError("the server is not known: set UCONTACT_URL or give --url")
-    return UContact(found.pop("url"), **found)
+    return found
+
+
+def client_of(args: argparse.Namespace) -> UContact:
+    """Return a client of the server that options and environment name."""
+    from ..client import UContact
+
+    return UContact(**server_of(args))
+
+
+def aligned(rows: Sequence[Sequence[str]], *, figures: bool = False) -> str:
+    """Return a table of ``rows`` of cells, a line each; ``figures``: all columns but the first end at their right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    pads = [str.ljust, *[str.rjust if figures else str.ljust] * (len(widths) - 1)]
+    lines = ([pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)] for row in rows)
+    return "\n".join("  ".join(cells).rstrip() for cells in lines)
 
 
 def fail(error: Exception) -> int:

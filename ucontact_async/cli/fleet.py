@@ -9,16 +9,15 @@ import argparse
 import asyncio
 import importlib.util
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .bulk import pace_of
-from .command import DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, say, signals
+from .bulk import exit_code, pace_of, print_reasons, rejects_of
+from .command import DONE, HOME, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, aligned, say, server_of, signals
 from .mapping import add_map, mapping_of
 
 if TYPE_CHECKING:
-    from ..batch.report import Report
     from ..client import UContact
     from ..fleet.database import Database
     from ..fleet.load import Loaded
@@ -28,7 +27,6 @@ __all__ = ["add_parser"]
 
 # Not task-now: a call for this moment is not left for whoever comes.
 _OPERATIONS = ("schedule", "respool", "task-priority", "task-scheduled", "task-dialer", "remove", "dnc-add")
-_HOME = "\x1b[H\x1b[2J"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -127,7 +125,7 @@ async def _init(args: argparse.Namespace, database: Database) -> int:
         from ..fleet.lease import enter_tenant
         from ..fleet.limits import set_limits
 
-        found = _settings(args, login=False)
+        found = _tenant(args)
         tenant = await enter_tenant(database, found["url"], found.get("user"))
         await set_limits(database, tenant, max_concurrency=args.max_concurrency, max_per_second=args.max_per_second)
     say(f"{database} is ready")
@@ -149,7 +147,7 @@ async def _load(args: argparse.Namespace, database: Database) -> int:
     if planned.ignored:
         say(f"columns not used: {', '.join(planned.ignored)}")
     planned.check(source, uc.rules)
-    rejects = Rejects(args.report or args.file.with_name(args.file.name + ".rejects.csv"), source.columns)
+    rejects = Rejects(rejects_of(args), source.columns)
     options = BulkOptions(
         on_duplicate=args.on_duplicate,
         amended=args.amended,
@@ -178,15 +176,10 @@ async def _load(args: argparse.Namespace, database: Database) -> int:
 def _print_loaded(loaded: Loaded, rejected: int, path: Path | None) -> int:
     report = loaded.report
     print(f"{loaded.rows} rows: {loaded.planned} to be sent, {report.rows} not")
-    _print_reasons(report)
+    print_reasons(report)
     if rejected:
         print(f"not taken: {path} ({rejected} rows, each with its reason)")
-    return UNKNOWN if report.unknown else DONE if report.complete else INCOMPLETE
-
-
-def _print_reasons(report: Report) -> None:
-    for (status, reason), count in sorted(report.reasons.items()):
-        print(f"  {count:>7} {status}: {reason}")
+    return exit_code(report)
 
 
 async def _work(args: argparse.Namespace, database: Database) -> int:
@@ -205,24 +198,17 @@ async def _work(args: argparse.Namespace, database: Database) -> int:
         with signals(stop):
             report = await worker.run(once=args.once)
     print(f"{report.summary()} in {report.seconds:.1f} s")
-    _print_reasons(report)
+    print_reasons(report)
     if report.stopped and not worker.told:
         print(f"left: {report.stopped}")
         return STOPPED
     return UNKNOWN if report.unknown else DONE if not report.failed else INCOMPLETE
 
 
-def _settings(args: argparse.Namespace, *, login: bool = True) -> dict[str, Any]:
-    """Return what options and environment say of the tenant; without ``login`` no password is needed."""
-    from ..errors import SettingsError
-    from ..settings import read_environment
-
-    found: dict[str, Any] = read_environment()
-    given = ("url", "user", "timezone", "profile")
-    found |= {name: value for name in given if (value := getattr(args, name, None)) is not None}
-    if "url" not in found:
-        raise SettingsError("the server is not known: set UCONTACT_URL or give --url")
-    if not login and "password" not in found:
+def _tenant(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what options and environment say of the tenant; nobody logs in, so no password is needed."""
+    found = server_of(args)
+    if "password" not in found:
         found.setdefault("token", "none-is-needed")
     return found
 
@@ -231,8 +217,7 @@ def _client(args: argparse.Namespace) -> UContact:
     """Return a client that is only asked who it is and what its rules are."""
     from ..client import UContact
 
-    found = _settings(args, login=False)
-    return UContact(found.pop("url"), **found)
+    return UContact(**_tenant(args))
 
 
 async def _member(args: argparse.Namespace, database: Database) -> UContact:
@@ -242,12 +227,11 @@ async def _member(args: argparse.Namespace, database: Database) -> UContact:
     from ..fleet.shared_limiter import SharedLimiter
     from ..fleet.token import PostgresTokenStore
 
-    found = _settings(args)
-    url = found.pop("url")
+    found = server_of(args)
     if "token" not in found:
-        tenant = await enter_tenant(database, url, found.get("user"))
+        tenant = await enter_tenant(database, found["url"], found.get("user"))
         found["token_store"] = PostgresTokenStore(database, tenant)
-    return UContact(url, limiter=SharedLimiter(), **found)
+    return UContact(limiter=SharedLimiter(), **found)
 
 
 async def _status(args: argparse.Namespace, database: Database) -> int:
@@ -255,7 +239,7 @@ async def _status(args: argparse.Namespace, database: Database) -> int:
 
     while True:
         text = _table(await overview(database))
-        print((_HOME if args.watch and sys.stdout.isatty() else "") + text, flush=True)
+        print((HOME if args.watch and sys.stdout.isatty() else "") + text, flush=True)
         if not args.watch:
             return DONE
         await asyncio.sleep(args.every)
@@ -285,22 +269,14 @@ def _table(found: Overview) -> str:
         for w in found.workers
     ]
     heads = ("BATCH", "ROWS", "PLANNED", "SENT", "SUCCEEDED", "FAILED", "UNKNOWN", "SKIPPED", "USER", "SERVER")
-    tables = [_aligned(heads, batches)]
+    tables: list[list[tuple[object, ...]]] = [[heads, *batches]]
     if workers:
-        tables.append(_aligned(("WORKER", "STATE", "SHARDS", "ROWS", "SHARE", "SECONDS", "USER", "SERVER"), workers))
-    return "\n\n".join(tables)
+        tables.append([("WORKER", "STATE", "SHARDS", "ROWS", "SHARE", "SECONDS", "USER", "SERVER"), *workers])
+    return "\n\n".join(aligned([[*map(str, row)] for row in table]) for table in tables)
 
 
 def _share(rows: int, total: int) -> str:
     return f"{rows / total:.0%}" if total else "-"
-
-
-def _aligned(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    table = [[*heads], *([str(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
-    )
 
 
 async def _drain(args: argparse.Namespace, database: Database) -> int:

@@ -6,9 +6,9 @@ import argparse
 import tomllib
 from pathlib import Path
 
-__all__ = ["add_map", "mapping_of"]
+__all__ = ["REJECTS", "add_map", "mapping_of"]
 
-_REJECTS = ".rejects.csv"
+REJECTS = ".rejects.csv"
 _HEADING = (
     "# What this file calls our columns: written by --remember, read by itself on the next run of the same file.\n"
 )
@@ -43,7 +43,7 @@ def mapping_of(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _beside(file: Path) -> Path:
-    return file.with_name(file.name.removesuffix(_REJECTS) + ".columns.toml")
+    return file.with_name(file.name.removesuffix(REJECTS) + ".columns.toml")
 
 
 def _remembered(file: Path) -> dict[str, str]:

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .command import DONE, INCOMPLETE, UNKNOWN, journal_named, say
+from .bulk import exit_code, print_reasons
+from .command import journal_named, say
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,8 +43,7 @@ def run(args: argparse.Namespace) -> int:
         facts = {"operation": journal.operation, "server": journal.server, **fold.times()}
     report = fold.report
     print(report.summary())
-    for (status, reason), count in sorted(report.reasons.items()):
-        print(f"  {count:>7} {status}: {reason}")
+    print_reasons(report)
     for name, told in facts.items():
         print(f"{name}: {told}")
     if args.html is not None:
@@ -53,8 +53,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"page: {args.html}")
     if report.unknown:
         say(f"where to look, and how to settle them: ucontact-async unknown {args.journal}")
-        return UNKNOWN
-    return DONE if report.complete else INCOMPLETE
+    return exit_code(report)
 
 
 class _Fold:

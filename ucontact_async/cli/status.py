@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .command import DONE, add_server, client_of
+from .command import DONE, HOME, add_server, aligned, client_of
 
 if TYPE_CHECKING:
     from ..api.campaigns import CampaignStatus, OtherStatus
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run", "table"]
 
-_HOME = "\x1b[H\x1b[2J"
 _HEADINGS = [
     *("CAMPAIGN", "AGENTS", "LOGGED", "AVAILABLE", "BUSY", "PAUSED", "WAITING"),
     *("COMPLETED", "ABANDONED", "TOTAL", "TALK", "HOLD", "SERVICE"),
@@ -65,7 +64,7 @@ async def _watch(uc: UContact, every: float) -> None:
 
 def _show(snapshot: Snapshot[dict[str, CampaignStatus | OtherStatus]]) -> None:
     if sys.stdout.isatty():
-        sys.stdout.write(_HOME)
+        sys.stdout.write(HOME)
     now = datetime.now().astimezone()
     if snapshot.error is None:
         print(f"{now:%Y-%m-%d %H:%M:%S}")
@@ -84,14 +83,9 @@ def table(found: Mapping[str, CampaignStatus | OtherStatus]) -> str:
 
     campaigns = [status for status in found.values() if isinstance(status, CampaignStatus)]
     rows = [_HEADINGS, *(_row(status) for status in sorted(campaigns, key=lambda status: status.campaign))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([name.ljust(widths[0]), *(text.rjust(width) for text, width in zip(rest, widths[1:], strict=True))])
-        for name, *rest in rows
-    ]
-    if others := len(found) - len(campaigns):
-        lines.append(f"({others} more that cannot be read as a campaign)")
-    return "\n".join(lines)
+    lines = aligned(rows, figures=True)
+    others = len(found) - len(campaigns)
+    return f"{lines}\n({others} more that cannot be read as a campaign)" if others else lines
 
 
 def _row(status: CampaignStatus) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .command import DONE, UNKNOWN, journal_named, say
+from .command import DONE, UNKNOWN, aligned, journal_named, say
 
 if TYPE_CHECKING:
     from ..batch.journal_rows import JournalRow
@@ -116,9 +116,7 @@ def _print(rows: Iterable[JournalRow], *, show: bool) -> int:
     if len(lines) == 1:
         print("no row is unknown")
         return 0
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print(aligned(lines))
     for operation, look in looks.items():
         print(f"{operation or 'rows of an earlier version'}: {look}")
     say("settle them with --set KEY=succeeded or --set KEY=failed, or fill in a --csv file and give it as --from")

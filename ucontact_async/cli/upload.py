@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import JournalMismatch, SettingsError, Unauthorized
+from .bulk import journal_of, rejects_of
 from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals
 from .mapping import add_map, mapping_of
 
@@ -190,7 +191,7 @@ class _Upload:
         operation += f", in {args.timezone_of_list}" if args.timezone_of_list else ""
         rows = f"{self._source.digest} {args.skip_bad} {args.on_duplicate} {sorted(mapping_of(args).items())}"
         return BulkOptions(
-            journal=None if args.no_journal else (args.journal or args.file.with_name(args.file.name + ".journal")),
+            journal=None if args.no_journal else journal_of(args),
             max_concurrency=1,
             max_failures=0,
             max_unknown=0,
@@ -207,7 +208,7 @@ class _Upload:
         if not self._bad:
             return
         args = self._args
-        rejects = Rejects(args.report or args.file.with_name(args.file.name + ".rejects.csv"), self._source.columns)
+        rejects = Rejects(rejects_of(args), self._source.columns)
 
         def reject(found: BadRow) -> None:
             reason = "duplicate" if found.duplicate else "invalid"

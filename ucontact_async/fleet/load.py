@@ -13,8 +13,7 @@ from typing import Any
 import msgspec
 
 from ..api import endpoint_of
-from ..api.dialers import Dialers
-from ..batch.intake import Intake, Job, Planner
+from ..batch.intake import REMOVALS, Intake, Job, Planner
 from ..batch.journal import DOUBTED, Entry, Recalled
 from ..batch.options import BulkOptions
 from ..batch.outcome import Outcome
@@ -35,7 +34,6 @@ SHARD = 256
 
 # Rows left out are written by so many.
 _MANY = 10_000
-_REMOVALS = {Dialers.remove_contact.path, Dialers.remove_schedule.path}
 # What a load may make planned again; what is on its way, or may have happened, is left alone.
 _AGAIN = ["failed", "undone", "skipped"]
 
@@ -241,7 +239,7 @@ class _Entering:
         return alike
 
     def _check_kind(self, entries: Sequence[Entry]) -> None:
-        removals = {entry.endpoint in _REMOVALS for entry in entries}
+        removals = {entry.endpoint in REMOVALS for entry in entries}
         if len(removals | {self._removals} - {None}) > 1:
             raise SettingsError("removals and other requests in one batch could overtake each other; load two batches")
         (self._removals,) = removals
