@@ -189,7 +189,10 @@ def test_rows_that_say_nothing(run, path):
 def test_a_request_that_cannot_be_read_is_our_error(run, path):
     """A journal that somebody wrote into is refused with a sentence."""
     run("unknown", entries=[entry(1, SCHEDULE, '{"campaign":1.5}')])
-    with open_journal(path) as journal, pytest.raises(JournalError, match=rf"{path} holds a request to \S+ that cannot be read"):
+    with (
+        open_journal(path) as journal,
+        pytest.raises(JournalError, match=rf"{path} holds a request to \S+ that cannot be read"),
+    ):
         list(journal.unknown())
 
 
