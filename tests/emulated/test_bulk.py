@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import sqlite3
+import weakref
 from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -537,3 +539,21 @@ async def test_a_login_leaves_no_password_in_the_journal(emulator, journal):
         await uc.bulk([GetUserToken(user="api", password="secret"), call(1)], journal=journal)
     kept = b"".join(found.read_bytes() for found in journal.parent.iterdir())
     assert (b"secret" in kept, b"090000001" in kept) == (False, True)
+
+
+async def test_what_did_not_succeed_keeps_nothing_of_its_run_alive(emulator, journal):
+    """Who holds a report, or lets go of it, leaves no run behind: no error leads back to the frames it came through."""
+    rules = [
+        {"endpoint": SCHEDULE, "fault": "body", "body": "0", "count": 1},
+        *rule("close_after_apply", count=1)["rules"],
+    ]
+    emulator.set_faults({"rules": rules})
+    async with client_of(emulator) as uc:
+        run = uc.run([call(1), call(2), call(3, destination="no number")], BulkOptions(journal=journal))
+        async with run:
+            outcomes = [outcome async for outcome in run]
+        gone = weakref.ref(run)
+        del run
+        gc.collect()
+        assert gone() is None
+    assert {outcome.status for outcome in outcomes} == {"failed", "unknown", "skipped"}

@@ -23,7 +23,7 @@ from ..text import Rules
 from .journal import DOUBTED, Entry, Memory, Recalled
 from .operations import identity_of
 from .options import BulkOptions
-from .outcome import REFUSED, Outcome, Status, status_of
+from .outcome import REFUSED, Outcome, Status, kept, status_of
 from .sources import Row
 
 __all__ = ["REMOVALS", "Encoder", "Intake", "Job", "LeftOut", "Planner", "Source"]
@@ -236,7 +236,7 @@ class Intake:
             status=Status.SKIPPED,
             request=request,
             row=row,
-            error=error,
+            error=kept(error),
             reason="invalid",
             detail=str(error),
         )
@@ -352,7 +352,7 @@ def failed(job: Job, error: UContactError, seconds: float) -> Outcome:
         key=job.key,
         request=job.request,
         row=job.row,
-        error=error,
+        error=kept(error),
         reason=type(error).__name__,
         detail=str(error),
         attempts=error.attempts,

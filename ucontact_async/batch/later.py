@@ -18,7 +18,7 @@ from .agenda import Agenda
 from .intake import Intake, Job, outcome_of, stopped
 from .journal import DOUBTED, Journal
 from .options import BulkOptions
-from .outcome import Outcome, Status
+from .outcome import Outcome, Status, kept
 from .replacing import Insertion, Result, Settler
 from .turns import Turns, is_removal
 
@@ -185,7 +185,7 @@ class Later:
 
 
 def _certain(job: Job, result: Result, attempts: int) -> Outcome:
-    error: UContactError | None = result.error
+    error = None if result.error is None else kept(result.error)
     succeeded = error is None
     outcome = outcome_of(
         job,

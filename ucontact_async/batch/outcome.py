@@ -11,7 +11,7 @@ from ..endpoint import Request
 from ..errors import OutcomeUnknown, UContactError
 from .sources import Row
 
-__all__ = ["Outcome", "Status", "status_of"]
+__all__ = ["Outcome", "Status", "kept", "status_of"]
 
 
 class Status(enum.StrEnum):
@@ -53,6 +53,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def position(self) -> str:
         """Where the row stands, for people: its line in the file, or its place in the input."""
         return f"row {self.row.number}" if self.row is not None else f"request {self.index}"
+
+
+def kept(error: UContactError) -> UContactError:
+    """Return ``error`` without the frames it came through.
+
+    They hold the connection with its buffer, and the run, whose report holds outcomes in turn: a circle that nobody
+    collects, for outcomes are not tracked.
+    """
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 def status_of(error: UContactError) -> Status:
