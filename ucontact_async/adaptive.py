@@ -154,6 +154,9 @@ class AdaptiveLimit:
 
     def _steer(self, now: float, mean: float, sure: float, used: float) -> None:
         """Follow the knee: a little above it, where there is no doubt that it is there."""
+        if self.limit == 1 and mean > QUEUE * self.base:
+            # A single request waits behind none of ours, and the limit cannot fall to find that out.
+            self._bases = (sure, sure)
         in_use = used >= IN_USE * self.limit
         self._free = self._free + 1 if in_use and mean <= FREE * self.base else 0
         aim = self._aim

@@ -126,3 +126,23 @@ def test_a_queue_is_seen_before_the_window_is_full():
     for _ in range(SAMPLES // 5 + 20):  # and those that were sent before
         answer(0.5)
     assert law.limit < 20
+
+
+def test_one_at_a_time_is_no_trap():
+    """A server that is slower by now, while the limit is 1, has no queue of ours: the limit rises again."""
+    law, now = AdaptiveLimit(cap=CAP, now=0.0), 0.0
+
+    def answers(count, seconds):
+        nonlocal now
+        for _ in range(count):
+            now += seconds / law.limit
+            if law.sample(seconds, law.limit):
+                law.decide(now)
+
+    answers(10_000, 0.0005)
+    for _ in range(20):
+        now += 0.6
+        law.cut(now, refused=True)
+    assert law.limit == 1
+    answers(20_000, 0.02)
+    assert law.limit == CAP
