@@ -321,12 +321,6 @@ class Torment:
         if self._pending:
             self._see_takeovers()
 
-    def _met_no_database(self, worker):
-        """Say whether it was started while the database was away: it says so and leaves, and is started again."""
-        met = "cannot be reached" in worker.log.read_text() and any(end > worker.since for _, end in self._outages)
-        self.counts["starts without a database"] += met
-        return met
-
     def _expect_takeover(self, worker):
         now = time.monotonic()
         lives = self._books.ask("SELECT id FROM ucontact.workers WHERE name = %s AND ended_at IS NULL", worker.name)

@@ -46,13 +46,13 @@ class Tenant:
         return Worker(self.client, database or self.database, **{"lease": 2.0, **options})
 
 
-def client_of(emulator, user="api", concurrency=8):
+def client_of(emulator, user="api", concurrency=8, limiter=None):
     return UContact(
         emulator.url,
         user=user,
         password="secret",
         timezone="America/Montevideo",
-        limiter=Limiter(concurrency),
+        limiter=limiter or Limiter(concurrency),
     )
 
 

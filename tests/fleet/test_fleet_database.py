@@ -8,6 +8,8 @@ from ucontact_async.errors import JournalError, JournalMismatch, SettingsError
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: python -m pip install 'ucontact-async[fleet]'")
 
+from tenants import until
+
 from ucontact_async.fleet.database import Database, DatabaseAway, migrations
 
 
@@ -58,6 +60,52 @@ async def test_no_secret_and_no_row_is_told(database):
     with pytest.raises(JournalError) as failed:
         await database.insist(enter)
     assert "099123456" not in str(failed.value)
+
+
+async def test_a_transaction_that_stands_still_is_ended(fleet_url):
+    """Who stops in a transaction loses it and its locks, is told that the database is away, and may try again."""
+    tries = 0
+
+    async def work(connection):
+        nonlocal tries
+        tries += 1
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(7)")
+            if tries == 1:
+                await until(lambda: free)
+            await connection.execute("INSERT INTO ucontact.tenants (server, api_user) VALUES ('s', 'u')")
+
+    free = False
+
+    async def watch():
+        nonlocal free
+        async with Database(fleet_url) as other:
+            await until(lambda: tries)
+            async with other.connection() as connection:
+                await connection.execute("SELECT pg_advisory_lock(7)")
+                free = True
+                await connection.execute("SELECT pg_advisory_unlock(7)")
+
+    async with Database(fleet_url, still=0.2) as database:
+        await asyncio.gather(database.insist(work), watch())
+    assert tries == 2
+
+
+async def test_a_database_that_is_away_is_waited_for(postgres, fleet_url, caplog):
+    """Who comes before the database says so once and waits, for as long as was said."""
+    await asyncio.to_thread(postgres.stop)
+    try:
+        with pytest.raises(DatabaseAway, match="No such file"):
+            async with Database(fleet_url, patience=-1):
+                pass
+        waiting = asyncio.create_task(Database(fleet_url, patience=60).__aenter__())
+        await until(lambda: caplog.messages)
+    finally:
+        await asyncio.to_thread(postgres.start)
+    database = await waiting
+    await database.check()
+    await database.__aexit__()
+    assert [message.endswith("; waiting for it") for message in caplog.messages if "No such file" in message] == [True]
 
 
 async def test_a_connection_that_breaks_off_is_replaced(database):

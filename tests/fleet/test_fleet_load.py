@@ -1,5 +1,6 @@
 """Rows into the fleet's database: as a run on one machine would see them, all of an input or nothing."""
 
+import asyncio
 from datetime import datetime
 
 import pytest
@@ -12,6 +13,7 @@ from ucontact_async.errors import JournalMismatch, SettingsError
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: python -m pip install 'ucontact-async[fleet]'")
 
+from ucontact_async.fleet.database import Database
 from ucontact_async.fleet.load import load
 
 WHEN = datetime(2099, 5, 5, 10)
@@ -54,6 +56,18 @@ async def test_rows_are_planned_and_cut_into_shards(database, client):
     assert (loaded.rows, loaded.planned, len(loaded.shards)) == (5, 3, 2)
     assert loaded.report.reasons == {("skipped", "duplicate"): 1, ("skipped", "late"): 1}
     assert [status for _, status, _ in await statuses(database)] == ["planned"] * 3 + ["skipped"] * 2
+
+
+async def test_a_slow_input_is_waited_for(fleet_url, client):
+    """A load may stand still for longer than other transactions: it takes the time that its input takes."""
+
+    async def slowly():
+        for call in calls(1, 2, 3):
+            await asyncio.sleep(0.3)
+            yield call
+
+    async with Database(fleet_url, still=0.1) as database:
+        assert (await entered(database, client, slowly())).planned == 3
 
 
 async def test_the_same_load_again_goes_on(database, client):

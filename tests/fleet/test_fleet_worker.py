@@ -1,6 +1,10 @@
 """Workers on one database and one server: nothing twice, nothing lost, whoever dies, stops or wakes up late."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -12,6 +16,25 @@ pytest.importorskip("psycopg", reason="psycopg is not installed: python -m pip i
 from tenants import Tenant, applied, calls, client_of, slow, until
 
 from ucontact_async.fleet.database import Database
+from ucontact_async.fleet.lease import enter_tenant
+from ucontact_async.fleet.limits import set_limits
+from ucontact_async.fleet.shared_limiter import SharedLimiter
+
+STOPS = """
+import asyncio, os, signal, sys
+from ucontact_async.fleet.database import Database
+from ucontact_async.fleet.lease import Lease
+
+
+async def main(address, server):
+    async with Database(address) as database, Lease.hold(database, server=server, user="api", name="s", seconds=2) as l:
+        async with database.transaction() as connection:
+            await connection.execute("SELECT ucontact.claim(%s, '{}', 1, NULL, NULL)", (l.id,))
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+asyncio.run(main(*sys.argv[1:]))
+"""
 
 
 @pytest.fixture
@@ -100,6 +123,64 @@ async def test_a_process_that_slept_sends_nothing_when_it_wakes(tenant, emulator
     await running
     assert emulator.ledger.total == 0
     assert await tenant.statuses() == {"unknown": 8}
+
+
+async def test_refused_in_doubt_a_worker_goes_on(tenant, emulator):
+    """Where every row of a run was refused because the lease was in doubt, ``once`` does not leave: they are sent."""
+    asleep = False
+
+    def clock():
+        return asyncio.get_running_loop().time() + 3600 * asleep
+
+    limiter = tenant.client.limiter
+    for _ in range(8):
+        assert limiter.start()
+    await tenant.load(calls(8))
+    running = asyncio.create_task(tenant.worker(lease=30.0, clock=clock).run(once=True))
+    async with asyncio.timeout(20):
+        while await tenant.statuses() != {"sent": 8}:
+            await asyncio.sleep(0.01)
+    asleep = True
+    for _ in range(8):
+        limiter.release()
+    assert (await running).succeeded == 8
+    assert set(applied(emulator).values()) == {1}
+
+
+async def test_who_has_no_share_claims_nothing(database, emulator):
+    """Of two workers that may have one request at once the second leaves all rows to the first."""
+    slow(emulator, 0.01)
+    async with client_of(emulator, limiter=SharedLimiter()) as one, client_of(emulator, limiter=SharedLimiter()) as two:
+        tenants = [Tenant(database, client) for client in (one, two)]
+        await set_limits(database, await enter_tenant(database, emulator.url, "api"), max_concurrency=1)
+        await tenants[0].load(calls(100))
+        first = asyncio.create_task(tenants[0].worker().run(once=True))
+        await until(lambda: emulator.ledger.total > 0)
+        second = await tenants[1].worker().run(once=True)
+        assert ((await first).succeeded, second.rows) == (100, 0)
+
+
+async def test_a_worker_that_is_stopped_in_a_transaction_is_taken_over(tenant, fleet_url, emulator):
+    """A process that stands still in the middle of a claim holds its locks no longer than a moment."""
+    await tenant.load(calls(20))
+    url = tenant.client.settings.url
+    stopped = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STOPS, fleet_url, url, stderr=subprocess.DEVNULL
+    )
+    try:
+        await asyncio.to_thread(os.waitid, os.P_PID, stopped.pid, os.WSTOPPED)
+        worker = tenant.worker()
+        running = asyncio.create_task(worker.run())
+        await until(lambda: emulator.ledger.total == 20)
+        worker.stop("done")
+        await running
+        stopped.send_signal(signal.SIGCONT)
+        assert await stopped.wait()  # it was cut off
+    finally:
+        if stopped.returncode is None:
+            stopped.kill()
+            await stopped.wait()
+    assert set(applied(emulator).values()) == {1}
 
 
 async def test_a_restart_of_the_database_is_waited_for(postgres, fleet_url, emulator):

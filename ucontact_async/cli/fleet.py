@@ -87,6 +87,13 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
     add("--max-unknown", metavar="N", type=int, default=20, help="leave after more unknown outcomes than N (20)")
     add("--max-unknown-jump", metavar="X", type=float, default=5.0, help="or once their share is X times as high (5)")
     add("--allow-past", action="store_true", help="send calls whose calldate has passed meanwhile; they ring at once")
+    add(
+        "--wait",
+        metavar="SECONDS",
+        type=float,
+        default=300.0,
+        help="for a database that is away at the start (%(default)g)",
+    )
     parser.set_defaults(retry_refused=False)
 
 
@@ -107,7 +114,7 @@ async def _connected(args: argparse.Namespace) -> int:
     if not address:
         raise SettingsError("the database is not known: set UCONTACT_DATABASE or give --database")
     command: Callable[[argparse.Namespace, Database], Awaitable[int]] = args.command
-    async with Database(address) as database:
+    async with Database(address, **({"patience": args.wait} if args.command is _work else {})) as database:
         if args.command is not _init:
             await database.check()
         try:
@@ -137,6 +144,7 @@ async def _load(args: argparse.Namespace, database: Database) -> int:
     from ..batch.options import BulkOptions
     from ..batch.report import Rejects
     from ..batch.workbook import open_source
+    from ..fleet.lease import enter_tenant
     from ..fleet.load import load
 
     uc = _client(args)
@@ -157,6 +165,8 @@ async def _load(args: argparse.Namespace, database: Database) -> int:
         digest=source.digest,
     )
     accepted = options.accepted
+    # Entered by itself: a worker that enters it too must not wait for the end of a long load.
+    await enter_tenant(database, uc.settings.url, uc.settings.user)
     try:
         async with database.transaction() as connection:
             loaded = await load(

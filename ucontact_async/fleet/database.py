@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import re
 import time
@@ -31,6 +32,12 @@ Connection: TypeAlias = psycopg.AsyncConnection[Any]
 _MIGRATING = 0x75636F6E74616374
 # While the database is away it is asked again after such a pause, in seconds.
 _PAUSE = 0.2
+# A transaction that stands still for so many seconds is ended: its process may be stopped, and others want its locks.
+_STILL = 2.0
+# Which errors another try may get over: 08 connection, 40 serialisation and deadlock, 53 resources, 57 shut down or
+# starting up; a standby that is not promoted yet, and a transaction that stood still or took too long.
+_AWAY = ("08", "40", "53", "57", "25006", "25P03", "25P04")
+_log = logging.getLogger(__name__)
 _NAME = re.compile(r"(\d{3})_\w+\.sql")
 
 
@@ -67,8 +74,20 @@ class Database:
     the schema ``ucontact`` of that database. Raises :class:`SettingsError` for what is no ``conninfo``.
     """
 
-    def __init__(self, conninfo: str, *, size: int = 4, clock: Callable[[], float] = time.monotonic) -> None:
-        """Open at most ``size`` connections, none before the block is entered."""
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        size: int = 5,
+        patience: float = 10.0,
+        still: float = _STILL,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open at most ``size`` connections, none before the block is entered.
+
+        Entering waits up to ``patience`` seconds for a database that is away. PostgreSQL ends a transaction in which
+        nothing is asked for ``still`` seconds, and with it the locks of a process that was stopped in it.
+        """
         try:
             self._target = conninfo_to_dict(conninfo)
         except psycopg.Error:  # its own text may quote the password
@@ -76,7 +95,10 @@ class Database:
                 "the database address cannot be read; write it as postgresql://USER@HOST/NAME (UCONTACT_DATABASE)"
             ) from None
         self._conninfo = Secret(make_conninfo("", **{"application_name": "ucontact-async", **self._target}))
+        self.patience = patience
+        """For how many seconds a database that is away at the beginning is waited for."""
         self._size = size
+        self._still = still
         self._clock = clock
 
     @property
@@ -85,14 +107,15 @@ class Database:
         return self._conninfo
 
     async def __aenter__(self) -> Self:
-        """Connect; raise :class:`DatabaseAway` if that cannot be done within ten seconds."""
+        """Connect; raise :class:`DatabaseAway` if that cannot be done in time."""
+        await self._reach()
         self._pool = AsyncConnectionPool(
             self._conninfo.reveal(),
             min_size=1,
             max_size=self._size,
             open=False,
             kwargs={"autocommit": True},
-            configure=_configure,
+            configure=self._configure,
             reconnect_timeout=5.0,
         )
         try:
@@ -105,6 +128,32 @@ class Database:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._pool.close()
+
+    async def _reach(self) -> None:
+        """Return once the database answers: the pool would not say why it does not."""
+        until = self._clock() + self.patience
+        told = ""
+        while True:
+            try:
+                with _told():
+                    await (await psycopg.AsyncConnection.connect(self._conninfo.reveal(), connect_timeout=5)).close()
+                    return
+            except DatabaseAway as error:
+                if self._clock() > until:
+                    raise
+                if str(error) != told:
+                    told = str(error)
+                    _log.warning("%s; waiting for it", told)
+            await asyncio.sleep(_PAUSE)
+
+    async def _configure(self, connection: Connection) -> None:
+        # A mark that a power cut can take back is no mark; whoever asked for a standby's word too keeps it.
+        row = await (await connection.execute("SHOW synchronous_commit")).fetchone()
+        if row is not None and row[0] == "off":
+            await connection.execute("SET synchronous_commit = on")
+        await connection.execute(
+            "SELECT set_config('idle_in_transaction_session_timeout', %s, false)", (f"{self._still * 1000:.0f}",)
+        )
 
     def __repr__(self) -> str:
         shown = " ".join(f"{name}={self._target[name]}" for name in ("host", "port", "dbname") if name in self._target)
@@ -166,9 +215,12 @@ class Database:
 
     async def check(self) -> None:
         """Raise :class:`JournalMismatch` unless the schema is the one that this version knows."""
-        async with self.transaction() as connection:
+
+        async def ask(connection: Connection) -> set[int]:
             found = await (await connection.execute("SELECT to_regclass('ucontact.migrations')")).fetchone()
-            done = set() if found is None or found[0] is None else await self._migrated(connection)
+            return set() if found is None or found[0] is None else await self._migrated(connection)
+
+        done = await self.insist(ask, patience=self.patience)
         if done != {migration.number for migration in migrations()}:
             raise JournalMismatch("the database has no fleet in it, or an older one; run `ucontact-async fleet init`")
 
@@ -179,13 +231,6 @@ class Database:
             if number not in numbers:
                 raise JournalMismatch(f"a newer version has made this schema ({name}); use that one")
         return {number for number, _ in rows}
-
-
-async def _configure(connection: Connection) -> None:
-    # A mark that a power cut can take back is no mark; whoever asked for a standby's word too keeps it.
-    row = await (await connection.execute("SHOW synchronous_commit")).fetchone()
-    if row is not None and row[0] == "off":
-        await connection.execute("SET synchronous_commit = on")
 
 
 @contextlib.contextmanager
@@ -200,9 +245,6 @@ def _named(error: psycopg.Error) -> JournalError:
     code = error.sqlstate or ""
     # Only the first line of the server's own words: the rest may quote rows.
     what = error.diag.message_primary or (type(error).__name__ if code else str(error).partition("\n")[0])
-    # 08 connection, 40 serialisation and deadlock, 53 resources, 57 shut down or starting up.
-    if code[:2] in ("08", "40", "53", "57") or (
-        not code and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    ):
+    if code.startswith(_AWAY) or (not code and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)):
         return DatabaseAway(f"the database cannot be reached: {what}")
     return JournalError(f"the database refused: {what}")

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 
@@ -54,8 +54,10 @@ async def enter_tenant(database: Database, url: str, user: str | None) -> int:
 
     What :class:`PostgresTokenStore` and :func:`set_limits` want to know.
     """
-    async with database.transaction() as connection:
-        return await tenant_of(connection, origin_of(url), user or "")
+    server = origin_of(url)
+    return await database.insist(
+        lambda connection: tenant_of(connection, server, user or ""), patience=database.patience
+    )
 
 
 class Lease:
@@ -117,14 +119,16 @@ class Lease:
         id_, tenant = await database.insist(enter)
         lease = cls(database, id_, tenant, seconds, clock)
         lease._until = began + seconds
-        keeping = asyncio.create_task(lease._keep())
+        # Apart: who waits for the locks of a dead worker must not be taken for dead itself.
+        keeping = [asyncio.create_task(lease._keep(duty)) for duty in (lease.renew, lease.watch)]
         try:
             yield lease
         finally:
             # Told and cancelled: below Python 3.12 a cancellation may get lost in a question (python/cpython#86296).
             lease._leaving.set()
-            keeping.cancel()
-            await asyncio.wait([keeping])
+            for task in keeping:
+                task.cancel()
+            await asyncio.wait(keeping)
             with contextlib.suppress(DatabaseAway):
                 await database.insist(lambda connection: _retire(connection, lease.id, "left", None), patience=_LEAVING)
 
@@ -176,12 +180,11 @@ class Lease:
         known = self._seen.get(id_)
         return known if known is not None and known.beat == beat else _Seen(beat, now)
 
-    async def _keep(self) -> None:
+    async def _keep(self, duty: Callable[[], Awaitable[object]]) -> None:
         pause = min(self.seconds / _BEATS, _SLOWEST)
         while not (self.lost or self._leaving.is_set()):
             try:
-                await self.renew()
-                await self.watch()
+                await duty()
             except DatabaseAway:
                 pass  # asked again; until then nothing is renewed
             except JournalError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..api import ENDPOINTS
@@ -41,14 +41,21 @@ class Shards(Source):
         *,
         once: bool,
         named: int | None = None,
+        share: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """It ends when nothing more can be claimed: at once where ``once`` says so, or where one shard is ``named``."""
+        """It ends when nothing more can be claimed: at once where ``once`` says so, or where one shard is ``named``.
+
+        ``share`` returns once something may be sent: before that nothing is claimed.
+        """
+        self.empty = False
+        """Whether it ended without having claimed anything."""
         self._database = database
         self._lease = lease
         self.expect: Callable[[list[ClaimedRow]], None] = _nobody
         """Told of rows before they are handed out."""
         self._once = once or named is not None
         self._named = named
+        self._share = share
         self._kind: bool | None = None
         self._left: dict[int, int] = {}
         self._torn: set[int] = set()
@@ -107,11 +114,14 @@ class Shards(Source):
         self._lease.held.discard(shard)
 
     async def _claim(self) -> None:
+        if self._share is not None:
+            await self._share()
         try:
-            async with self._lease.claiming:
-                async with self._database.transaction() as connection:
-                    shards = await self._claimed(connection)
-                    rows = await _rows_of(connection, shards) if shards else []
+            # Each statement commits by itself: who is stopped here holds no lock. What was claimed by a statement whose
+            # answer was lost is found by the next claim.
+            async with self._lease.claiming, self._database.connection() as connection:
+                shards = await self._claimed(connection)
+                rows = await _rows_of(connection, shards) if shards else []
                 self._left.update(dict.fromkeys(shards, 0))
                 self._lease.held.update(shards)
         except DatabaseAway:
@@ -125,6 +135,7 @@ class Shards(Source):
                 await self._give_back(shard)
         if self._named is not None or (self._once and not shards):
             self._ended = True
+            self.empty = self._kind is None
         elif not shards and not self._left and self._kind is not None:
             self._ended = True  # of its kind; another run may find the other one
         elif not shards:

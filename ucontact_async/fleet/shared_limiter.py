@@ -123,8 +123,7 @@ class SharedLimiter(Limiter):
         """Wait for a grant too, whatever it is for; ``NotSent`` if all takes more than ``wait`` seconds."""
         patience = None if wait is None else self._clock() + wait
         while True:
-            while self.void:
-                await self._grant(patience)
+            await self.granted(patience)
             if priority == "bulk":
                 await self._room()
             left = None if patience is None else max(0.0, patience - self._clock())
@@ -169,12 +168,14 @@ class SharedLimiter(Limiter):
                 room.set_result(None)
                 most -= 1
 
-    async def _grant(self, patience: float | None) -> None:
-        if self._granted is None:
-            self._granted = asyncio.get_running_loop().create_future()
-        left = None if patience is None else max(0.0, patience - self._clock())
-        if not (await asyncio.wait([self._granted], timeout=left))[0]:
-            raise NotSent("the fleet had no share for it within the time to wait", transient=False)
+    async def granted(self, until: float | None = None) -> None:
+        """Return once something may start; ``NotSent`` if that takes longer than ``until``, on the limiter's clock."""
+        while self.void:
+            if self._granted is None:
+                self._granted = asyncio.get_running_loop().create_future()
+            left = None if until is None else max(0.0, until - self._clock())
+            if not (await asyncio.wait([self._granted], timeout=left))[0]:
+                raise NotSent("the fleet had no share for it within the time to wait", transient=False)
 
     async def acquire(
         self,

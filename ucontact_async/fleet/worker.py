@@ -125,7 +125,7 @@ class Worker:
 
     async def run_shard(self, lease: Lease, shard: int) -> int:
         """Send what is left of one shard, if nobody else holds it, and return how many rows were settled."""
-        return await self._run(lease, Shards(self._database, lease, once=True, named=shard))
+        return await self._run(lease, self._shards(lease, once=True, named=shard))
 
     def stop(self, reason: str) -> bool:
         """Send nothing more and leave; ``False`` says that it was leaving already."""
@@ -150,12 +150,18 @@ class Worker:
     async def _work(self, lease: Lease, *, once: bool) -> bool:
         """Work under one lease; return whether this worker is done."""
         while not (self._stopping.is_set() or lease.over.is_set()):
-            settled = await self._run(lease, Shards(self._database, lease, once=once))
-            if once and not settled and not lease.lost:
+            shards = self._shards(lease, once=once)
+            await self._run(lease, shards)
+            if shards.empty and not lease.lost:
                 return True
         if lease.draining:
             self.stop("drained")
         return not lease.lost
+
+    def _shards(self, lease: Lease, *, once: bool, named: int | None = None) -> Shards:
+        limiter = self._client.limiter
+        share = limiter.granted if isinstance(limiter, SharedLimiter) else None
+        return Shards(self._database, lease, once=once, named=named, share=share)
 
     async def _run(self, lease: Lease, shards: Shards) -> int:
         """Run what can be claimed, and return how many rows were settled."""
