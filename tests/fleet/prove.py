@@ -117,7 +117,6 @@ class Process:
         self.log = folder / f"{name}.log"
         self.stopped_until = None
         self.lives = 0
-        self.since = time.monotonic()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, "--name", name], env=env | (clock.environment if clock else {}), stdout=log, stderr=log
@@ -310,7 +309,6 @@ class Torment:
             if worker.stopped_until is not None and now > worker.stopped_until:
                 worker.tell(signal.SIGCONT)
                 worker.stopped_until = None
-                worker.since = now
             if worker.code is not None:
                 self.problems.append(
                     f"{worker.name} ended by itself with {worker.code}: {worker.log.read_text()[-500:]}"
@@ -408,6 +406,10 @@ class Torment:
                 say(f"    {log.name}: {log.read_text()[-1500:]}")
         say(f"{args.rows} rows loaded in {loading:.1f} s, sent in {seconds:.1f} s: {args.rows / seconds:.0f} rows/s")
         say(", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items())))
+        for reason, count in self._books.ask(
+            "SELECT reason, count(*) FROM ucontact.rows WHERE status NOT IN ('succeeded', 'unknown') GROUP BY 1"
+        ):
+            say(f"    {count} failed: {reason}")
         lives = self._books.ask(
             "SELECT w.name, count(r.id) FROM ucontact.workers w LEFT JOIN ucontact.rows r ON r.owner = w.id "
             "GROUP BY w.name ORDER BY 2 DESC"
