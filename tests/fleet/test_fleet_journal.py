@@ -80,3 +80,12 @@ async def test_how_a_call_ended_is_delivered_after_its_commit(claimed, database)
     journal.settled(rows[0].id, "succeeded", "", 1, "outcome")
     assert await delivered == ["outcome"]
     assert await tenant.statuses() == {"succeeded": 1, "planned": 2}
+
+
+async def test_a_mark_that_was_taken_back_is_set_anew(claimed):
+    """A row that is turned away at the gate and armed again within one commit is this worker's as before."""
+    _, journal, rows, tenant = claimed
+    await journal.sent(rows[0].id)
+    journal.planned(rows[0].id)
+    await journal.sent(rows[0].id)
+    assert await tenant.statuses() == {"sent": 1, "planned": 2}

@@ -105,31 +105,32 @@ class FleetJournal(Commits):
     async def _write(self, changes: list[Change]) -> Collection[int]:
         # Of two changes of one row in one commit the second stands: nobody waited for the first.
         last = {change.id: change for change in changes}
-        values = (
-            self._lease.id,
-            [*last],
-            [change.status for change in last.values()],
-            [change.reason for change in last.values()],
-            [change.attempts for change in last.values()],
-        )
-
+        # But for a mark that was taken back and is set anew, which would look like a second one.
+        back = {c.id: c for c in changes if c.status == "planned" and last[c.id].status == "sent"}
         asked = False
 
         async def mark(connection: Connection) -> tuple[bool, list[int]]:
             nonlocal asked
             again, asked = asked, True
-            found = await connection.execute(
-                "SELECT alive, marked FROM ucontact.mark(%s, %s, %s, %s, %s, %s)", (*values, again)
-            )
-            row = await found.fetchone()
-            assert row is not None
-            return row[0], row[1]
+            if back:
+                await self._mark(connection, back, again=again)
+            return await self._mark(connection, last, again=again)
 
         alive, marked = await self._database.insist(mark, patience=self._patience)
         if not alive:
             self._lease.lose()
             self._break(JournalBusy("the lease of this worker ended, and others have taken its rows over"))
         return {id_ for id_, change in last.items() if change.status == "sent"}.difference(marked)
+
+    async def _mark(self, connection: Connection, changes: dict[int, Change], *, again: bool) -> tuple[bool, list[int]]:
+        values = [(change.status, change.reason, change.attempts) for change in changes.values()]
+        found = await connection.execute(
+            "SELECT alive, marked FROM ucontact.mark(%s, %s, %s, %s, %s, %s)",
+            (self._lease.id, [*changes], *map(list, zip(*values, strict=True)), again),
+        )
+        row = await found.fetchone()
+        assert row is not None
+        return row[0], row[1]
 
     async def aclose(self) -> None:
         """Write what is left."""
