@@ -6,11 +6,13 @@ It makes outcomes of what the rules say and tells them what became of a row; it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, tzinfo
+from typing import Any
 
 import anyio.to_thread
 
+from ..endpoint import Request
 from ..errors import SettingsError
 from .intake import Job, outcome_of
 from .journal_calls import calls_since
@@ -22,27 +24,32 @@ from .rules.rules import CALLS, Check
 __all__ = ["Clearance", "permit_of"]
 
 
+Calls = Callable[[], Iterable[tuple[Request[Any], datetime]] | None]
+
+
 class Clearance:
     """Asked of every row before anything is sent, after every wait, and in the step that writes its first byte."""
 
-    def __init__(self, options: BulkOptions, *, zone: tzinfo | None, now: Callable[[], datetime]) -> None:
+    def __init__(self, options: BulkOptions, calls: Calls, *, zone: tzinfo | None, now: Callable[[], datetime]) -> None:
         """``zone`` is the server's. Use :meth:`opened`."""
         self._options = options
         self._now = now
         self._check = None if options.rules is None else Check(options.rules, zone=zone, now=now)
+        self._calls = calls
         self._reading = asyncio.Lock()
 
     @classmethod
     async def opened(
-        cls, options: BulkOptions, *, zone: tzinfo | None, now: Callable[[], datetime]
+        cls, options: BulkOptions, calls: Calls, *, zone: tzinfo | None, now: Callable[[], datetime]
     ) -> Clearance | None:
         """Return the clearance of a run with ``options``, once lists and the calls that caps count are read.
 
+        ``calls`` are those that its journal tells (:meth:`Journal.calls`), now and while it runs.
         ``None`` where nothing is to be asked. Raises :class:`SettingsError` or :class:`JournalError`.
         """
         if options.rules is None and options.not_after is None:
             return None
-        clearance = cls(options, zone=zone, now=now)
+        clearance = cls(options, calls, zone=zone, now=now)
         if clearance._check is not None:
             await clearance._read(clearance._check)
             if clearance._check.rules.caps:
@@ -67,6 +74,8 @@ class Clearance:
             return _left_out(job, "expired", why)
         if self._check is None:
             return None
+        if self._check.rules.caps:
+            self._count_told(self._check)
         cells = {} if job.row is None else job.row.fields
         # An unknown call that is to be settled is one of those that were booked when it was sent.
         counted = isinstance(job, Unsettled)
@@ -88,9 +97,16 @@ class Clearance:
             if check.stale:
                 await anyio.to_thread.run_sync(check.read)
 
+    def _count_told(self, check: Check) -> bool:
+        """Count what the journal tells, and say whether it tells anything."""
+        told = self._calls()
+        for request, sent in told or ():
+            check.count(request, sent)
+        return told is not None
+
     def _count(self, check: Check) -> None:
         journal, others = self._options.journal, check.rules.journals
-        if journal is None and not others:
+        if not self._count_told(check) and journal is None and not others:
             raise SettingsError("a cap is answered from the journal: give journal=, or journals= of other runs")
         since = self._now() - timedelta(hours=max(cap.hours for cap in check.rules.caps))
         own = [] if journal is None or not journal.exists() else [journal]

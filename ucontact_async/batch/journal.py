@@ -7,12 +7,13 @@ outcome for ever after. One writer, many changes to a commit (``reliability.md``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from ..endpoint import Request
 from ..errors import JournalError, NotSent
 from .journal_file import DOUBTED, Change, Header, JournalFile
 from .journal_removals import doubted, overtaken
@@ -53,6 +54,12 @@ class Memory(Protocol):
 class Journal(Memory, Protocol):
     """What a run asks of the memory of its rows; nothing in a run knows which one it has."""
 
+    def calls(self) -> Iterable[tuple[Request[Any], datetime]] | None:
+        """Return the calls of other runs that have become known since this was last asked, and when they were sent.
+
+        Caps count them. ``None`` where a file tells them all (``journal_calls``).
+        """
+
     @property
     def durable(self) -> bool:
         """Whether marks outlive this process; where they do not, only duplicates are found."""
@@ -89,6 +96,10 @@ class Commits:
 
     durable: bool = True
     may_leave: Callable[[], bool] | None = None
+
+    def calls(self) -> Iterable[tuple[Request[Any], datetime]] | None:
+        """Return what a cap counts beside a file; see :class:`Journal`."""
+        return None
 
     def __init__(self, name: str, deliver: Callable[[list[Any]], None], linger: float = _LINGER) -> None:
         """Settled marks wait up to ``linger`` seconds for a mark of sent to ride with; ``name`` is for errors."""

@@ -104,7 +104,9 @@ class Bulk:
             self._journal = await self._open_journal(header, self._deliver)
             try:
                 await self._later.open(self._journal)
-                self._clearance = await Clearance.opened(options, zone=self._caller.rules.zone, now=self._now)
+                self._clearance = await Clearance.opened(
+                    options, self._journal.calls, zone=self._caller.rules.zone, now=self._now
+                )
             except BaseException:
                 await self._journal.aclose()
                 raise

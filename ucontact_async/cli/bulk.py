@@ -15,6 +15,7 @@ from .mapping import REJECTS, add_map, mapping_of
 
 if TYPE_CHECKING:
     from ..batch.history import History
+    from ..batch.operations import Plan
     from ..batch.outcome import Outcome
     from ..batch.report import Rejects, Report
     from ..batch.rules.rules import DialRules
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "add_pace",
     "add_parsers",
+    "add_rules",
     "exit_code",
     "follow",
     "history_of",
@@ -34,7 +36,9 @@ __all__ = [
     "print_reasons",
     "print_report",
     "rejects_of",
+    "rules_of",
     "run",
+    "say_ignored",
     "write_page",
 ]
 
@@ -61,8 +65,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     for parser in (schedule, task):
         _add_settling(parser)
     for parser in (schedule, respool, task):
-        what = "when, whom and how often to call: windows, do-not-call lists, caps, numbers (TOML)"
-        parser.add_argument("--rules", metavar="FILE", type=Path, help=what)
+        add_rules(parser)
     task.add_argument(
         "--mode",
         required=True,
@@ -128,10 +131,8 @@ async def _run(args: argparse.Namespace) -> int:
     planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping_of(args))
     history = history_of(args)
     say(source.describe())
-    rules = _rules(args, source.columns)
-    used = () if rules is None else rules.columns.values()
-    if ignored := [column for column in planned.ignored if column not in used]:
-        say(f"columns not used: {', '.join(ignored)}")
+    rules = rules_of(args, source.columns) if hasattr(args, "rules") else None
+    say_ignored(planned, rules)
     async with client_of(args) as uc:
         planned.check(source, uc.rules)
         rejects = Rejects(_report_path(args, number), source.columns)
@@ -188,17 +189,28 @@ def _options(args: argparse.Namespace, operation: str) -> Any:
     return with_digest
 
 
-def _rules(args: argparse.Namespace, columns: Sequence[str]) -> DialRules | None:
+def say_ignored(planned: Plan[Any], rules: DialRules | None) -> None:
+    """Name the columns that nothing reads."""
+    used = () if rules is None else rules.columns.values()
+    if ignored := [column for column in planned.ignored if column not in used]:
+        say(f"columns not used: {', '.join(ignored)}")
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    """Add ``--rules``."""
+    what = "when, whom and how often to call: windows, do-not-call lists, caps, numbers (TOML)"
+    parser.add_argument("--rules", metavar="FILE", type=Path, help=what)
+
+
+def rules_of(args: argparse.Namespace, columns: Sequence[str]) -> DialRules | None:
     """Return the rules of ``--rules``; without it, those of the limits that the rows themselves bring along."""
     import msgspec
 
     from ..batch.rules.file import read_rules
-    from ..batch.rules.rules import DialRules
+    from ..batch.rules.rules import LIMITS
     from ..errors import SettingsError
 
-    if not hasattr(args, "rules"):
-        return None
-    rules = DialRules(costly="allow") if args.rules is None else read_rules(args.rules)
+    rules = LIMITS if args.rules is None else read_rules(args.rules)
     there = {column.casefold(): column for column in columns}
     found = {name: there[wanted.casefold()] for name, wanted in rules.columns.items() if wanted.casefold() in there}
     for name, wanted in rules.columns.items():

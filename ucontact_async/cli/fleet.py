@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .bulk import exit_code, pace_of, print_reasons, rejects_of
+from .bulk import add_rules, exit_code, pace_of, print_reasons, rejects_of, rules_of, say_ignored
 from .command import DONE, HOME, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, aligned, say, server_of, signals
 from .mapping import add_map, mapping_of
 
@@ -46,6 +46,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             help="postgresql://USER@HOST/NAME (UCONTACT_DATABASE; password: PGPASSWORD)",
         )
         parser.set_defaults(run=_run, command=command)
+    for parser in (load, worker):
+        add_rules(parser)
     for parser in (init, load, worker, drain):
         add_server(parser, timezone=parser in (load, worker), profile=parser is worker)
     _add_init(init)
@@ -152,8 +154,8 @@ async def _load(args: argparse.Namespace, database: Database) -> int:
     operation = OPERATIONS[args.operation]
     planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping_of(args))
     say(source.describe())
-    if planned.ignored:
-        say(f"columns not used: {', '.join(planned.ignored)}")
+    rules = rules_of(args, source.columns)
+    say_ignored(planned, rules)
     planned.check(source, uc.rules)
     rejects = Rejects(rejects_of(args), source.columns)
     options = BulkOptions(
@@ -161,6 +163,7 @@ async def _load(args: argparse.Namespace, database: Database) -> int:
         amended=args.amended,
         retry_refused=args.retry_refused,
         allow_past=args.allow_past,
+        rules=rules,
         operation=operation.name,
         digest=source.digest,
     )
@@ -194,9 +197,11 @@ def _print_loaded(loaded: Loaded, rejected: int, path: Path | None) -> int:
 
 async def _work(args: argparse.Namespace, database: Database) -> int:
     from ..batch.options import BulkOptions
+    from ..batch.rules.file import read_rules
     from ..fleet.worker import Worker
 
-    options = BulkOptions(**pace_of(args), allow_past=args.allow_past)
+    rules = None if args.rules is None else read_rules(args.rules)
+    options = BulkOptions(**pace_of(args), allow_past=args.allow_past, rules=rules)
     async with await _member(args, database) as uc:
         worker = Worker(uc, database, name=args.name, lease=args.lease, options=options)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from ..batch.journal import DOUBTED, Change, Commits, Entry, Recalled
 from ..batch.sources import Row
 from ..endpoint import Request
 from ..errors import JournalBusy, JournalMismatch
+from .calls import CallsElsewhere
 from .database import Connection, Database
 from .lease import Lease
 
@@ -28,7 +29,10 @@ PATIENCE = 120.0
 
 
 class ClaimedRow(Row, frozen=True, kw_only=True):
-    """A row of the fleet's journal that this worker may send; ``fields`` are empty, ``number`` is its position."""
+    """A row of the fleet's journal that this worker may send; ``number`` is its position.
+
+    ``fields`` are the cells that rules of the dial read, by the names of the rules.
+    """
 
     id: int
     shard: int
@@ -46,15 +50,21 @@ class FleetJournal(Commits):
         lease: Lease,
         deliver: Callable[[list[Any]], None],
         *,
+        elsewhere: CallsElsewhere | None = None,
         patience: float = PATIENCE,
     ) -> None:
-        """``deliver`` gets what was settled, after the commit that holds it."""
+        """``deliver`` gets what was settled, after the commit that holds it; ``elsewhere`` is what caps count."""
         super().__init__("the fleet's journal", deliver)
         self.may_leave = lease.valid
         self._database = database
         self._lease = lease
+        self._elsewhere = elsewhere
         self._patience = patience
         self._claimed: defaultdict[tuple[bytes, int], deque[ClaimedRow]] = defaultdict(deque)
+
+    def calls(self) -> Iterable[tuple[Request[Any], datetime]]:
+        """Return the calls of other workers and other runs that have become known; see :class:`CallsElsewhere`."""
+        return () if self._elsewhere is None else self._elsewhere.take()
 
     def expect(self, rows: Sequence[ClaimedRow]) -> None:
         """Know ``rows`` when they are recalled."""

@@ -19,6 +19,7 @@ from ..batch.options import BulkOptions
 from ..batch.outcome import Outcome
 from ..batch.recollection import recollect
 from ..batch.report import Report
+from ..batch.rules.rules import DialRules
 from ..client import UContact
 from ..endpoint import Prepared, Request
 from ..errors import JournalMismatch, SettingsError
@@ -26,6 +27,7 @@ from ..settings import Settings
 from ..text import Rules
 from .database import Connection
 from .lease import tenant_of
+from .rules import cells_of, demanding
 
 __all__ = ["SHARD", "Loaded", "load"]
 
@@ -66,8 +68,9 @@ async def load(
     """Enter ``items``, requests or rows of a file, under the name ``batch``; ``connection`` is in a transaction.
 
     The same name again goes on: what is known there is not sent again, what failed by no fault of its own is. Of
-    ``options`` count those that say which rows are sent, and ``operation``, ``digest`` and ``amended``. Nothing is
-    seen by workers before the commit, and nothing is left of a load that fails.
+    ``options`` count those that say which rows are sent, and ``operation``, ``digest`` and ``amended``. Of ``rules``
+    the columns are kept for the workers, who ask them; what was once loaded with rules only workers with rules send.
+    Nothing is seen by workers before the commit, and nothing is left of a load that fails.
 
     Raises :class:`JournalMismatch` where the batch has another operation or, unless ``amended``, another digest;
     :class:`SettingsError` for removals among other requests: workers could not keep their order.
@@ -149,6 +152,9 @@ class _Entering:
         self._ended: set[int] = set()
         self._again: list[int] = []
         self._left_out: dict[int, str] = {}
+        self._rules: DialRules | None = None
+        self._ruled = False
+        self._cells: dict[int, dict[str, str]] = {}
 
     @classmethod
     async def begin(
@@ -189,7 +195,16 @@ class _Entering:
         await connection.execute(
             "CREATE TEMP TABLE met (id bigint PRIMARY KEY, position integer NOT NULL) ON COMMIT DROP"
         )
-        return cls(connection, batch=batch, tenant=tenant, number=loads + 1, deliver=deliver)
+        entering = cls(connection, batch=batch, tenant=tenant, number=loads + 1, deliver=deliver)
+        await entering._go_by(options.rules)
+        return entering
+
+    async def _go_by(self, rules: DialRules | None) -> None:
+        self._rules = rules
+        found = await self._connection.execute(
+            "SELECT FROM ucontact.shards WHERE batch_id = %s AND ruled LIMIT 1", (self.batch,)
+        )
+        self._ruled = (rules is not None and demanding(rules)) or bool(await found.fetchall())
 
     async def recall(self, entries: Sequence[Entry]) -> list[Recalled]:
         if not entries:
@@ -197,6 +212,8 @@ class _Entering:
         self._check_kind(entries)
         if len(self._left_out) >= _MANY:
             await self._leave_out()
+        if len(self._cells) >= _MANY:
+            await self._keep_cells()
         fetched = await self._connection.execute(
             "SELECT nextval('ucontact.rows_id_seq') FROM generate_series(1, %s)", (len(entries),)
         )
@@ -268,8 +285,8 @@ class _Entering:
 
     async def _open_shard(self) -> None:
         found = await self._connection.execute(
-            "INSERT INTO ucontact.shards (batch_id, tenant_id, removals) VALUES (%s, %s, %s) RETURNING id",
-            (self.batch, self._tenant, bool(self._removals)),
+            "INSERT INTO ucontact.shards (batch_id, tenant_id, removals, ruled) VALUES (%s, %s, %s, %s) RETURNING id",
+            (self.batch, self._tenant, bool(self._removals), self._ruled),
         )
         row = await found.fetchone()
         assert row is not None
@@ -279,6 +296,10 @@ class _Entering:
         """Have ``job`` sent."""
         if job.id in self._ended:
             self._again.append(job.id)
+        if self._rules is not None and job.row is not None:
+            cells = cells_of(self._rules, job.row)
+            if cells or self._number > 1:  # loaded before, it may have had some
+                self._cells[job.id] = cells
 
     def settled(self, row: int, status: str, reason: str, attempts: int, outcome: Any) -> None:
         """Leave ``row`` out: the only end that a row can have here."""
@@ -288,6 +309,11 @@ class _Entering:
     async def end(self) -> list[int]:
         """Write what was decided, and return the shards that have rows to send."""
         await self._leave_out()
+        await self._keep_cells()
+        await self._connection.execute(
+            "UPDATE ucontact.shards SET ruled = true WHERE batch_id = %s AND NOT ruled AND %s",
+            (self.batch, self._ruled),
+        )
         await self._connection.execute(
             "UPDATE ucontact.rows r SET position = m.position FROM met m WHERE r.id = m.id AND r.position <> m.position"
         )
@@ -307,6 +333,14 @@ class _Entering:
             "SELECT id FROM ucontact.shards WHERE batch_id = %s AND open ORDER BY id", (self.batch,)
         )
         return [id_ for (id_,) in await found.fetchall()]
+
+    async def _keep_cells(self) -> None:
+        kept, self._cells = self._cells, {}
+        await self._connection.execute(
+            "INSERT INTO ucontact.cells (row_id, cells) SELECT * FROM unnest(%s::bigint[], %s::json[]) "
+            "ON CONFLICT (row_id) DO UPDATE SET cells = excluded.cells",
+            ([*kept], [msgspec.json.encode(cells).decode() for cells in kept.values()]),
+        )
 
     async def _leave_out(self) -> None:
         left, self._left_out = self._left_out, {}

@@ -6,15 +6,17 @@ What becomes of a row is the run's business.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..api import ENDPOINTS
 from ..batch.intake import Source
+from ..batch.journal_requests import read_request
 from ..batch.outcome import Outcome
 from ..errors import JournalMismatch
-from ..text import Rules
+from .calls import CallsElsewhere
 from .database import Connection, Database, DatabaseAway
 from .journal import ClaimedRow
 from .lease import Lease
@@ -25,7 +27,7 @@ __all__ = ["Shards"]
 POLL = 1.0
 # Outcomes that do not come by the journal.
 _UNMARKED = ("stopped", "invalid")
-_RULES = Rules()
+_log = logging.getLogger(__name__)
 
 
 class Shards(Source):
@@ -42,10 +44,13 @@ class Shards(Source):
         once: bool,
         named: int | None = None,
         share: Callable[[], Awaitable[None]] | None = None,
+        ruled: bool = False,
+        elsewhere: CallsElsewhere | None = None,
     ) -> None:
         """It ends when nothing more can be claimed: at once where ``once`` says so, or where one shard is ``named``.
 
-        ``share`` returns once something may be sent: before that nothing is claimed.
+        ``share`` returns once something may be sent: before that nothing is claimed. ``ruled`` says that rows may be
+        claimed that were loaded under rules of the dial; ``elsewhere`` is told of each claim.
         """
         self.empty = False
         """Whether it ended without having claimed anything."""
@@ -53,9 +58,12 @@ class Shards(Source):
         self._lease = lease
         self.expect: Callable[[list[ClaimedRow]], None] = _nobody
         """Told of rows before they are handed out."""
+        self.elsewhere = elsewhere
         self._once = once or named is not None
         self._named = named
         self._share = share
+        self._ruled = ruled
+        self._warned = False
         self._kind: bool | None = None
         self._left: dict[int, int] = {}
         self._torn: set[int] = set()
@@ -122,6 +130,8 @@ class Shards(Source):
             async with self._lease.claiming, self._database.connection() as connection:
                 shards = await self._claimed(connection)
                 rows = await _rows_of(connection, shards) if shards else []
+                if self.elsewhere is not None and shards:
+                    await self.elsewhere.read(connection, [*self._left, *shards], [row.id for row in rows])
                 self._left.update(dict.fromkeys(shards, 0))
                 self._lease.held.update(shards)
         except DatabaseAway:
@@ -143,10 +153,18 @@ class Shards(Source):
 
     async def _claimed(self, connection: Connection) -> list[int]:
         found = await connection.execute(
-            "SELECT shard, removing FROM ucontact.claim(%s, %s, 1, %s, %s)",
-            (self._lease.id, [*self._lease.held], self._kind, self._named),
+            "SELECT shard, removing FROM ucontact.claim(%s, %s, 1, %s, %s, %s)",
+            (self._lease.id, [*self._lease.held], self._kind, self._named, self._ruled),
         )
         shards = await found.fetchall()
+        if not (shards or self._ruled or self._warned):
+            waiting = await connection.execute(
+                "SELECT FROM ucontact.shards WHERE tenant_id = %s AND open AND owner IS NULL AND ruled LIMIT 1",
+                (self._lease.tenant,),
+            )
+            self._warned = bool(await waiting.fetchall())
+            if self._warned:
+                _log.warning("rows that were loaded with rules of the dial wait for a worker that has them (--rules)")
         for _, removing in shards:
             self._kind = removing
         return [shard for shard, _ in shards]
@@ -154,8 +172,10 @@ class Shards(Source):
 
 async def _rows_of(connection: Connection, shards: list[int]) -> list[ClaimedRow]:
     found = await connection.execute(
-        "SELECT r.id, r.shard_id, r.position, r.content, r.reason, q.endpoint, q.request::text FROM ucontact.rows r "
-        "JOIN ucontact.requests q ON q.row_id = r.id WHERE r.shard_id = ANY(%s) AND r.status = 'planned' ORDER BY r.id",
+        "SELECT r.id, r.shard_id, r.position, r.content, r.reason, q.endpoint, q.request::text, c.cells "
+        "FROM ucontact.rows r JOIN ucontact.requests q ON q.row_id = r.id "
+        "LEFT JOIN ucontact.cells c ON c.row_id = r.id "
+        "WHERE r.shard_id = ANY(%s) AND r.status = 'planned' ORDER BY r.id",
         (shards,),
     )
     return [_row(values) for values in await found.fetchall()]
@@ -166,12 +186,8 @@ def _nobody(_rows: list[ClaimedRow]) -> None:
 
 
 def _row(values: tuple[Any, ...]) -> ClaimedRow:
-    id_, shard, position, content, reason, path, document = values
-    endpoint = ENDPOINTS.get(path)
-    if endpoint is None:
+    id_, shard, position, content, reason, path, document, cells = values
+    if path not in ENDPOINTS:
         raise JournalMismatch(f"the journal holds a request to {path}, which this version does not know")
-    try:
-        request = endpoint.codec.read(document, _RULES)
-    except ValueError:
-        raise JournalMismatch(f"the journal holds a request to {path} that cannot be read") from None
-    return ClaimedRow(position, {}, id=id_, shard=shard, content=content, reason=reason, request=request)
+    request = read_request("the fleet's journal", path, document)
+    return ClaimedRow(position, cells or {}, id=id_, shard=shard, content=content, reason=reason, request=request)

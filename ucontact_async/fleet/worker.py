@@ -16,6 +16,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import msgspec
+
 from ..batch.journal import Header, Journal
 from ..batch.options import BulkOptions
 from ..batch.outcome import Outcome
@@ -25,10 +27,12 @@ from ..batch.sources import Row
 from ..client import UContact
 from ..endpoint import Request
 from ..errors import JournalError
+from .calls import CallsElsewhere
 from .database import Database, DatabaseAway
 from .journal import ClaimedRow, FleetJournal
 from .lease import LEASE, Lease
 from .limits import FleetLimits
+from .rules import for_worker
 from .shards import Shards
 from .shared_limiter import SharedLimiter
 
@@ -56,9 +60,9 @@ class Worker:
 
     ``report`` counts what this worker has settled itself, in all its ``epochs``, and ``told`` is whether it was told to
     leave. ``name`` is for people. What a dead worker had not sent goes to others after its ``lease``, in seconds (30).
-    Of ``options`` the pace and the limits count. ``watch`` is called with every outcome. A client with a
-    :class:`SharedLimiter` keeps to its share of what all may do together, one with a :class:`PostgresTokenStore` shares
-    their login.
+    Of ``options`` the pace, the limits and the rules count: what was loaded with rules of the dial is left to workers
+    that have rules. ``watch`` is called with every outcome. A client with a :class:`SharedLimiter` keeps to its share
+    of what all may do together, one with a :class:`PostgresTokenStore` shares their login.
     """
 
     def __init__(
@@ -72,7 +76,9 @@ class Worker:
         watch: Callable[[Outcome], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.options = options or BulkOptions()
+        given = options or BulkOptions()
+        self.options = msgspec.structs.replace(given, rules=for_worker(given.rules))
+        self._ruled = given.rules is not None
         self.report = Report(accepted=self.options.accepted)
         self.epochs = 0
         self.told = False
@@ -160,15 +166,23 @@ class Worker:
 
     def _shards(self, lease: Lease, *, once: bool, named: int | None = None) -> Shards:
         limiter = self._client.limiter
-        share = limiter.granted if isinstance(limiter, SharedLimiter) else None
-        return Shards(self._database, lease, once=once, named=named, share=share)
+        rules = self.options.rules
+        return Shards(
+            self._database,
+            lease,
+            once=once,
+            named=named,
+            share=limiter.granted if isinstance(limiter, SharedLimiter) else None,
+            ruled=self._ruled,
+            elsewhere=CallsElsewhere(rules, lease.tenant) if rules is not None and rules.caps else None,
+        )
 
     async def _run(self, lease: Lease, shards: Shards) -> int:
         """Run what can be claimed, and return how many rows were settled."""
         journals: list[FleetJournal] = []
 
         async def open_journal(_header: Header, deliver: Callable[[list[Any]], None]) -> Journal:
-            journals.append(FleetJournal(self._database, lease, deliver))
+            journals.append(FleetJournal(self._database, lease, deliver, elsewhere=shards.elsewhere))
             shards.expect = journals[0].expect
             return journals[0]
 

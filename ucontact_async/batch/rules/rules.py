@@ -24,7 +24,7 @@ from .do_not_call import DoNotCall, NumberList
 from .numbers import Numbering
 from .windows import Hours, Window
 
-__all__ = ["CALLS", "Block", "Check", "DialRules", "numbers_of", "rings_at"]
+__all__ = ["CALLS", "LIMITS", "Block", "Check", "DialRules", "numbers_of", "rings_at"]
 
 CALLS = (ScheduledCall, Respool, DialerTask, AgentCall, AgentCallWithData)
 """The requests that make a telephone ring; rules do not concern any other."""
@@ -92,6 +92,10 @@ class DialRules(msgspec.Struct, frozen=True, kw_only=True):
         """The columns of a file that these rules read, by the fields that name them."""
         names = ("zone_column", "not_before", "not_after")
         return {name: column for name in names if isinstance(column := getattr(self, name), str)}
+
+
+LIMITS = DialRules(costly="allow")
+"""No rule but the limits that rows bring along themselves."""
 
 
 class Block(msgspec.Struct, frozen=True):
