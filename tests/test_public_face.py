@@ -11,6 +11,7 @@ import pytest
 
 import ucontact_async
 
+EXTRAS = ("Database", "Loaded", "PostgresTokenStore", "ShardJobs", "ShardRunner", "SharedLimiter", "Worker")
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
@@ -36,8 +37,30 @@ def test_the_names_are_sorted_and_each_is_there():
 
 
 def test_all_names_are_listed_by_dir():
-    """Completion in a shell sees the lazy names too."""
-    assert set(ucontact_async.__all__) <= set(dir(ucontact_async))
+    """Completion in a shell sees the lazy names too, those of extras among them."""
+    assert {*ucontact_async.__all__, *EXTRAS} <= set(dir(ucontact_async))
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_a_name_of_an_extra_is_at_the_root(name):
+    """What needs an extra is at the root like everything else."""
+    for package in ("psycopg", "procrastinate"):
+        reason = f"{package} is not installed: python -m pip install 'ucontact-async[fleet]'"
+        pytest.importorskip(package, reason=reason)
+    assert getattr(ucontact_async, name).__name__ == name
+
+
+def test_without_an_extra_only_its_names_are_missing():
+    """A star import needs no extra, and who asks for a name of one that is not there is told how to install it."""
+    code = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from ucontact_async import *\n"
+        "import ucontact_async\n"
+        "try: ucontact_async.Worker\n"
+        "except ModuleNotFoundError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert "pip install 'ucontact-async[fleet]'" in done.stdout
 
 
 def test_a_wrong_name_is_an_attribute_error():

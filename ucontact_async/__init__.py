@@ -60,6 +60,13 @@ if TYPE_CHECKING:
         Unauthorized,
         UnreadableReply,
     )
+    from .fleet.database import Database as Database
+    from .fleet.engine import ShardRunner as ShardRunner
+    from .fleet.load import Loaded as Loaded
+    from .fleet.procrastinate import ShardJobs as ShardJobs
+    from .fleet.shared_limiter import SharedLimiter as SharedLimiter
+    from .fleet.token import PostgresTokenStore as PostgresTokenStore
+    from .fleet.worker import Worker as Worker
     from .limiter import Limiter, LimiterStats
     from .list_file import ListRow, TypedNumber
     from .recordings.report import Downloaded, DownloadReport
@@ -157,6 +164,17 @@ _HOMES = {
     "run": "blocking",
 }
 
+# Not in __all__: `from ucontact_async import *` must not need what only an extra installs.
+_EXTRAS = {
+    "Database": "fleet",
+    "Loaded": "fleet",
+    "PostgresTokenStore": "fleet",
+    "ShardJobs": "fleet.procrastinate",
+    "ShardRunner": "fleet",
+    "SharedLimiter": "fleet",
+    "Worker": "fleet",
+}
+
 __all__ = [
     "Abandoned",
     "AgentCall",
@@ -247,12 +265,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    home = _HOMES.get(name) or _EXTRAS.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module("." + _HOMES[name], __name__), name)
+    value = getattr(import_module("." + home, __name__), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_EXTRAS])

@@ -12,7 +12,9 @@ import pytest
 
 from ucontact_async.cli import main
 
-pytest.importorskip("psycopg", reason="psycopg is not installed: python -m pip install 'ucontact-async[fleet]'")
+psycopg = pytest.importorskip(
+    "psycopg", reason="psycopg is not installed: python -m pip install 'ucontact-async[fleet]'"
+)
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -105,6 +107,36 @@ def test_what_cannot_work_is_said_in_a_sentence(empty_database, monkeypatch, cap
     for words, sentence in cases.items():
         assert main(words) == 2
         assert sentence in capsys.readouterr().err
+
+
+def test_unknown_rows_are_listed_and_settled(fleet_url, monkeypatch, capsys, tmp_path):
+    """A person says how unknown rows ended, by options or a filled-in file; what failed is sent by the next load."""
+    for name, value in {"DATABASE": fleet_url, "URL": "http://127.0.0.1:1", "USER": "api", "TIMEZONE": "UTC"}.items():
+        monkeypatch.setenv(f"UCONTACT_{name}", value)
+    file, sheet = tmp_path / "contacts.csv", tmp_path / "unknown.csv"
+    file.write_text("destination;calldate\n" + "".join(f"09000000{n};2099-05-05 10:00\n" for n in range(3)), "utf-8")
+    load = ["fleet", "load", str(file), "--campaign", "Ventas->"]
+    listing = ["fleet", "unknown", "contacts.csv"]
+    assert main(load) == 0
+    assert main(listing) == 0
+    with psycopg.connect(fleet_url, autocommit=True) as connection:
+        connection.execute("UPDATE ucontact.rows SET status = 'unknown', reason = 'ReplyLost', at = now()")
+        capsys.readouterr()
+        assert main([*listing, "--csv", str(sheet)]) == 3
+        lines = sheet.read_text("utf-8-sig").splitlines()
+        keys = [line.partition(";")[0] for line in lines[1:]]
+        assert main([*listing, "--set", f"{keys[0]}=failed", "--set", "nonsense=failed"]) == 2
+        assert main([*listing, "--set", f"{keys[0]}=failed"]) == 3
+        said = capsys.readouterr().out
+        assert keys[0] not in said
+        assert "ReplyLost" in said
+        assert "090000001" not in said
+        sheet.write_text("\n".join(line.replace(";;", ";succeeded;", 1) for line in [lines[0], *lines[2:]]), "utf-8")
+        assert main([*listing, "--from", str(sheet)]) == 0
+        assert main(load) == 0
+        found = connection.execute("SELECT position, status FROM ucontact.rows ORDER BY 1").fetchall()
+    assert found == [(2, "planned"), (3, "succeeded"), (4, "succeeded")]
+    assert main(["fleet", "unknown", "nobody.csv"]) == 2
 
 
 def test_rows_that_cannot_be_taken_are_listed(fleet_url, monkeypatch, capsys, tmp_path):

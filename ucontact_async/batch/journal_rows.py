@@ -22,10 +22,11 @@ from .journal_file import JournalFile
 from .journal_requests import read_request
 from .recollection import key_of
 
-__all__ = ["JournalRow", "JournalRows", "open_journal"]
+__all__ = ["RESOLVED", "JournalRow", "JournalRows", "check_answers", "open_journal"]
 
 _BLOCK = 256
-_RESOLVED = "resolved"
+RESOLVED = "resolved"
+"""The reason of a row that a person has settled."""
 _SELECT = (
     "SELECT id, content, occurrence, position, endpoint, request, status, reason, attempts, at, undoing "
     "FROM rows LEFT JOIN requests USING (id) WHERE id > ? AND {} ORDER BY id LIMIT ?"
@@ -105,9 +106,7 @@ class JournalRows:
 
     def resolve_all(self, answers: Mapping[str, Literal["succeeded", "failed"]]) -> None:
         """Settle many rows as :meth:`resolve` does, all of them or none."""
-        for status in answers.values():
-            if status not in ("succeeded", "failed"):
-                raise JournalError(f"a row is resolved as succeeded or failed, not as {status!r}")
+        check_answers(answers)
         with self._telling():
             found = {
                 key_of(content, occurrence): id_
@@ -122,7 +121,7 @@ class JournalRows:
             # What surely did not happen needs no undo; of what did, one that was begun must still be ended.
             "UPDATE rows SET status = ?, reason = ?, at = ?, undoing = undoing AND ? WHERE id = ?",
             [
-                (status, _RESOLVED, self._file.seconds(), status == "succeeded", found[key])
+                (status, RESOLVED, self._file.seconds(), status == "succeeded", found[key])
                 for key, status in answers.items()
             ],
         )
@@ -182,6 +181,13 @@ class JournalRows:
             yield
         except sqlite3.Error as error:
             raise JournalError(f"{self.path} cannot be used as a journal: {error}") from None
+
+
+def check_answers(answers: Mapping[str, str]) -> None:
+    """Raise :class:`JournalError` for what no person can say of a row."""
+    for status in answers.values():
+        if status not in ("succeeded", "failed"):
+            raise JournalError(f"a row is resolved as succeeded or failed, not as {status!r}")
 
 
 def open_journal(

@@ -1,4 +1,4 @@
-"""``ucontact-async fleet``: many workers on one PostgreSQL database: init, load, worker, status, drain.
+"""``ucontact-async fleet``: many workers on one PostgreSQL database: init, load, worker, status, unknown, drain.
 
 It knows arguments, signals and tables on a terminal; who may send which row is the fleet's business.
 """
@@ -14,8 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .bulk import add_rules, exit_code, pace_of, print_reasons, rejects_of, rules_of, say_ignored
-from .command import DONE, HOME, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, aligned, say, server_of, signals
+from .command import (
+    DONE,
+    HOME,
+    INCOMPLETE,
+    STOPPED,
+    UNKNOWN,
+    USAGE,
+    add_server,
+    aligned,
+    journal_named,
+    say,
+    server_of,
+    signals,
+)
 from .mapping import add_map, mapping_of
+from .unknown import add_answers, answers_of, list_unknown
 
 if TYPE_CHECKING:
     from ..client import UContact
@@ -37,8 +51,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     load = actions.add_parser("load", help="enter the rows of a file; the same command again goes on")
     worker = actions.add_parser("worker", help="send rows until told to stop (SIGTERM), sharing them with all others")
     status = actions.add_parser("status", help="show batches and workers")
+    unknown = actions.add_parser("unknown", help="list the unknown rows of a batch and where to look, and settle them")
     drain = actions.add_parser("drain", help="have all workers finish what is in flight and leave, and wait for them")
-    parsers = {init: _init, load: _load, worker: _work, status: _status, drain: _drain}
+    parsers = {init: _init, load: _load, worker: _work, status: _status, unknown: _unknown, drain: _drain}
     for parser, command in parsers.items():
         parser.add_argument(
             "--database",
@@ -48,11 +63,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser.set_defaults(run=_run, command=command)
     for parser in (load, worker):
         add_rules(parser)
-    for parser in (init, load, worker, drain):
+    for parser in (init, load, worker, unknown, drain):
         add_server(parser, timezone=parser in (load, worker), profile=parser is worker)
     _add_init(init)
     _add_load(load)
     _add_worker(worker)
+    unknown.add_argument("batch", metavar="BATCH", help="what its rows are called together, such as contacts.csv")
+    add_answers(unknown)
     status.add_argument("--watch", action="store_true", help="show it again and again, until Ctrl-C")
     status.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="how often (%(default)s)")
 
@@ -292,6 +309,19 @@ def _table(found: Overview) -> str:
 
 def _share(rows: int, total: int) -> str:
     return f"{rows / total:.0%}" if total else "-"
+
+
+async def _unknown(args: argparse.Namespace, database: Database) -> int:
+    from ..fleet.lease import enter_tenant
+    from ..fleet.unknown import resolve, unknown
+
+    answers = answers_of(args)
+    found = _tenant(args)
+    tenant = await enter_tenant(database, found["url"], found.get("user"))
+    if answers:
+        await resolve(database, tenant, args.batch, answers)
+        say(f"{len(answers)} rows settled; the next load of the same input goes by it")
+    return list_unknown(args, await unknown(database, tenant, args.batch))
 
 
 async def _drain(args: argparse.Namespace, database: Database) -> int:

@@ -14,7 +14,7 @@ from .command import DONE, UNKNOWN, aligned, journal_named, say
 if TYPE_CHECKING:
     from ..batch.journal_rows import JournalRow
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_answers", "add_parser", "answers_of", "list_unknown", "run"]
 
 _ANSWERS = ("succeeded", "failed")
 _COLUMNS: tuple[str, ...] = (
@@ -37,8 +37,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "unknown", help="list the unknown rows of a journal and where to look, and settle them"
     )
+    parser.add_argument("journal", metavar="JOURNAL", type=Path, help="the journal of a run that has ended")
+    add_answers(parser)
+    parser.set_defaults(run=run)
+
+
+def add_answers(parser: argparse.ArgumentParser) -> None:
+    """Add what says how the rows are listed and settled."""
     add = parser.add_argument
-    add("journal", metavar="JOURNAL", type=Path, help="the journal of a run that has ended")
     add("--show", action="store_true", help="show telephone numbers whole")
     add("--csv", metavar="PATH", type=Path, help="write the list to a new file, with an empty column status to fill in")
     add(
@@ -51,24 +57,28 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         dest="answers",
         help="settle the rows of a CSV with the columns key, status",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Settle what is answered and list the rest; 0 if nothing is unknown any more, 3 if something is, 2 for usage."""
     from ..batch.journal_rows import open_journal
 
-    answers = _answers(args)
+    answers = answers_of(args)
     with journal_named(), open_journal(args.journal) as journal:
         if answers:
             journal.resolve_all(answers)
             say(f"{len(answers)} rows settled; the next run of the same input goes by it")
-        rows = journal.unknown()
-        count = _write(args.csv, rows, show=args.show) if args.csv else _print(rows, show=args.show)
+        return list_unknown(args, journal.unknown())
+
+
+def list_unknown(args: argparse.Namespace, rows: Iterable[JournalRow]) -> int:
+    """Print the unknown ``rows``, or write them where ``args`` say; return the exit code."""
+    count = _write(args.csv, rows, show=args.show) if args.csv else _print(rows, show=args.show)
     return UNKNOWN if count else DONE
 
 
-def _answers(args: argparse.Namespace) -> dict[str, Any]:
+def answers_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options say of rows, by their keys; raise :class:`SettingsError` for what makes no sense."""
     from ..errors import SettingsError
 
     given = []

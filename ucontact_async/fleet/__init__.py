@@ -1,5 +1,12 @@
 """The fleet (extra ``fleet``): many workers on one PostgreSQL database, which alone says who may send which row."""
 
+try:
+    import psycopg as _psycopg  # noqa: F401
+    import psycopg_pool as _psycopg_pool  # noqa: F401
+except ModuleNotFoundError as error:
+    why = "the fleet needs psycopg: python -m pip install 'ucontact-async[fleet]'"
+    raise ModuleNotFoundError(why, name=error.name) from None
+
 from .database import Database
 from .engine import ShardRunner
 from .lease import enter_tenant
