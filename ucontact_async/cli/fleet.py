@@ -23,7 +23,6 @@ from .command import (
     USAGE,
     add_server,
     aligned,
-    journal_named,
     say,
     server_of,
     signals,

@@ -50,8 +50,8 @@ async def resolve(
 ) -> None:
     """Settle unknown rows by what a person found out, all of ``answers`` or none; by their keys.
 
-    The next load of the same input has those sent again that ``failed``. Raises :class:`JournalMismatch` for a key that no
-    unknown row of the batch has.
+    The next load of the same input has those sent again that ``failed``. Raises :class:`JournalMismatch` for a key that
+    no unknown row of the batch has.
     """
     check_answers(answers)
     async with database.transaction() as connection:
