@@ -1,11 +1,13 @@
 """The commands of the fleet, as people type them."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,43 @@ def test_unknown_rows_are_listed_and_settled(fleet_url, monkeypatch, capsys, tmp
         found = connection.execute("SELECT position, status FROM ucontact.rows ORDER BY 1").fetchall()
     assert found == [(2, "planned"), (3, "succeeded"), (4, "succeeded")]
     assert main(["fleet", "unknown", "nobody.csv"]) == 2
+
+
+def test_a_batch_is_taken_back(environment, monkeypatch, capsys, tmp_path):
+    """While no worker sends, what a batch has made is removed; it stays away until another load asks for it."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    Path("calls.csv").write_text(
+        "destination;calldate\n" + "".join(f"09000000{n};2099-05-05 10:00\n" for n in range(5))
+    )
+    load = ["fleet", "load", "calls.csv", "--campaign", "Ventas->"]
+    undo = ["fleet", "undo", "calls.csv"]
+    sending = ["fleet", "worker", "--once"]
+
+    def schedule():
+        with urllib.request.urlopen(f"{environment['UCONTACT_URL']}/_emulator/state", timeout=30) as answer:
+            return [entry["destination"] for entry in json.load(answer)["schedule"]]
+
+    with psycopg.connect(environment["UCONTACT_DATABASE"], autocommit=True) as connection:
+        assert [main(words) for words in (["fleet", "init"], load, sending)] == [0, 0, 0]
+        made = schedule()
+        assert main([*undo, "--dry-run"]) == 0
+        assert schedule() == made
+        connection.execute("UPDATE ucontact.shards SET owner = (SELECT max(id) FROM ucontact.workers)")
+        assert main(undo) == 2
+        assert "fleet drain" in capsys.readouterr().err
+        connection.execute("UPDATE ucontact.shards SET owner = NULL")
+        connection.execute("UPDATE ucontact.rows SET undoing = true")
+        assert main(load) == 3  # an undo was begun and not ended
+        assert main(undo) == 0
+        assert not schedule()
+        found = connection.execute("SELECT status, undoing, count(*) FROM ucontact.rows GROUP BY 1, 2").fetchall()
+        assert found == [("undone", False, 5)]
+    assert [main(words) for words in (load, sending)] == [1, 0]
+    assert not schedule()
+    assert [main(words) for words in ([*load, "--retry-undone"], sending)] == [0, 0]
+    assert schedule() == made
 
 
 def test_rows_that_cannot_be_taken_are_listed(fleet_url, monkeypatch, capsys, tmp_path):

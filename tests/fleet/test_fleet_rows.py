@@ -225,3 +225,18 @@ async def test_a_beat_that_came_in_time_saves_a_worker(fleet):
     await fleet.one("UPDATE ucontact.workers SET beat = 7 WHERE id = %s RETURNING id", worker)
     assert not await fleet.retire(worker, 6)
     assert await fleet.retire(worker, 7)
+
+
+async def test_while_calls_are_taken_back_none_are_claimed(fleet):
+    """An undo begins while nobody holds anything, and no worker claims a call until it has ended."""
+    shards = await fleet.enter(shards=2)
+    worker, undo = await fleet.worker(), await fleet.worker()
+    begin = "SELECT ucontact.undo(%s, %s)"
+    await fleet.claim(worker)
+    assert await fleet.one(begin, undo, fleet.batch) == (False,)
+    await fleet.release(worker, shards[0])
+    assert await fleet.one(begin, undo, fleet.batch) == (True,)
+    assert await fleet.claim(worker) == []
+    await fleet.retire(undo)
+    assert await fleet.claim(worker) == shards[:1]
+    assert await fleet.one(begin, undo, fleet.batch) == (False,)  # it is dead

@@ -7,27 +7,41 @@ either says so and sends nothing. Which removal fits is the table's business, an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from ..endpoint import Request
 from ..errors import SettingsError
 from ..text import Rules
 from .intake import LeftOut
-from .journal_rows import JournalRow, JournalRows
+from .journal_rows import JournalRow
 from .outcome import Outcome, Status
 from .remedies import remedy_of
 from .sources import Row
 
-__all__ = ["QUARANTINE", "Undo"]
+__all__ = ["QUARANTINE", "Undo", "Undoable"]
 
 QUARANTINE = timedelta(minutes=10)
 """How late a request may still arrive whose answer was lost (``reliability.md`` 2.2)."""
 
 _BLOCK = 256
 _COLUMNS = ("campaign", "destination", "since", "until")
+
+
+class Undoable(Protocol):
+    """What an undo asks of the rows that it takes back: :class:`JournalRows` is one."""
+
+    def made(self) -> Iterator[JournalRow]:
+        """Yield the rows that happened or may have."""
+        ...
+
+    def begin_undo(self, ids: Iterable[int]) -> None:
+        """Mark rows, durably, before anything that takes them back is sent."""
+
+    def end_undo(self, undone: Iterable[int], untouched: Iterable[int]) -> None:
+        """Mark rows as undone, and take the mark of those back that surely stayed as they were."""
 
 
 class _Removal(Row, frozen=True, kw_only=True):
@@ -53,7 +67,7 @@ class Undo:
 
     def __init__(
         self,
-        rows: JournalRows,
+        rows: Undoable,
         rules: Rules,
         *,
         allow_past: bool = False,

@@ -1,4 +1,4 @@
-"""``ucontact-async fleet``: many workers on one PostgreSQL database: init, load, worker, status, unknown, drain.
+"""``ucontact-async fleet``: many workers on one PostgreSQL database: init, load, worker, status, unknown, undo, drain.
 
 It knows arguments, signals and tables on a terminal; who may send which row is the fleet's business.
 """
@@ -28,9 +28,12 @@ from .command import (
     signals,
 )
 from .mapping import add_map, mapping_of
+from .undo import add_undo
 from .unknown import add_answers, answers_of, list_unknown
 
 if TYPE_CHECKING:
+    from ..batch.options import BulkOptions
+    from ..batch.rules.rules import DialRules
     from ..client import UContact
     from ..fleet.database import Database
     from ..fleet.load import Loaded
@@ -51,8 +54,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     worker = actions.add_parser("worker", help="send rows until told to stop (SIGTERM), sharing them with all others")
     status = actions.add_parser("status", help="show batches and workers")
     unknown = actions.add_parser("unknown", help="list the unknown rows of a batch and where to look, and settle them")
+    undo = actions.add_parser("undo", help="take back what a batch is known to have made, while no worker sends")
     drain = actions.add_parser("drain", help="have all workers finish what is in flight and leave, and wait for them")
-    parsers = {init: _init, load: _load, worker: _work, status: _status, unknown: _unknown, drain: _drain}
+    parsers = {init: _init, load: _load, worker: _work, status: _status, unknown: _unknown, undo: _undo, drain: _drain}
     for parser, command in parsers.items():
         parser.add_argument(
             "--database",
@@ -69,6 +73,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_worker(worker)
     unknown.add_argument("batch", metavar="BATCH", help="what its rows are called together, such as contacts.csv")
     add_answers(unknown)
+    undo.add_argument("undone", metavar="BATCH", help="what its rows are called together, such as contacts.csv")
+    add_undo(undo, "BATCH")
     status.add_argument("--watch", action="store_true", help="show it again and again, until Ctrl-C")
     status.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="how often (%(default)s)")
 
@@ -90,6 +96,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     add("--on-duplicate", choices=("refuse", "skip", "allow"), default="refuse", help="the second of two equal rows")
     add("--amended", action="store_true", help="the file was changed since it was loaded")
     add("--retry-refused", action="store_true", help="send again what the server refused before")
+    add("--retry-undone", action="store_true", help="send again what `fleet undo` took back")
     add("--allow-past", action="store_true", help="send calls whose calldate has passed; they ring at once")
     add("--report", metavar="PATH", type=Path, help="the rows that are not to be sent, as CSV (FILE.rejects.csv)")
 
@@ -159,7 +166,6 @@ async def _init(args: argparse.Namespace, database: Database) -> int:
 
 async def _load(args: argparse.Namespace, database: Database) -> int:
     from ..batch.operations import OPERATIONS, plan
-    from ..batch.options import BulkOptions
     from ..batch.report import Rejects
     from ..batch.workbook import open_source
     from ..fleet.lease import enter_tenant
@@ -174,15 +180,7 @@ async def _load(args: argparse.Namespace, database: Database) -> int:
     say_ignored(planned, rules)
     planned.check(source, uc.rules)
     rejects = Rejects(rejects_of(args), source.columns)
-    options = BulkOptions(
-        on_duplicate=args.on_duplicate,
-        amended=args.amended,
-        retry_refused=args.retry_refused,
-        allow_past=args.allow_past,
-        rules=rules,
-        operation=operation.name,
-        digest=source.digest,
-    )
+    options = _options_of(args, operation.name, source.digest, rules)
     accepted = options.accepted
     # Entered by itself: a worker that enters it too must not wait for the end of a long load.
     await enter_tenant(database, uc.settings.url, uc.settings.user)
@@ -200,6 +198,21 @@ async def _load(args: argparse.Namespace, database: Database) -> int:
     finally:
         rejects.close()
     return _print_loaded(loaded, rejects.rows, rejects.path)
+
+
+def _options_of(args: argparse.Namespace, operation: str, digest: str, rules: DialRules | None) -> BulkOptions:
+    from ..batch.options import BulkOptions
+
+    return BulkOptions(
+        on_duplicate=args.on_duplicate,
+        amended=args.amended,
+        retry_refused=args.retry_refused,
+        retry_undone=args.retry_undone,
+        allow_past=args.allow_past,
+        rules=rules,
+        operation=operation,
+        digest=digest,
+    )
 
 
 def _print_loaded(loaded: Loaded, rejected: int, path: Path | None) -> int:
@@ -321,6 +334,12 @@ async def _unknown(args: argparse.Namespace, database: Database) -> int:
         await resolve(database, tenant, args.batch, answers)
         say(f"{len(answers)} rows settled; the next load of the same input goes by it")
     return list_unknown(args, await unknown(database, tenant, args.batch))
+
+
+async def _undo(args: argparse.Namespace, database: Database) -> int:
+    from .fleet_undo import undo
+
+    return await undo(args, database, await _member(args, database))
 
 
 async def _drain(args: argparse.Namespace, database: Database) -> int:

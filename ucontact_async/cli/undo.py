@@ -7,6 +7,7 @@ import asyncio
 import math
 import shlex
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,18 +16,27 @@ from .bulk import add_pace, exit_code, follow, history_of, pace_of, print_report
 from .command import UNKNOWN, client_of, journal_named, say
 
 if TYPE_CHECKING:
+    from ..batch.journal import OpenJournal
     from ..batch.journal_rows import JournalRows
-    from ..batch.undo import Undo
+    from ..batch.undo import Undo, Undoable
+    from ..client import UContact
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "add_undo", "run", "take_back"]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register ``undo`` and its arguments."""
     parser = commands.add_parser("undo", help="take back what the journal of a run knows to have been made")
+    what = "the journal of the run, such as contacts.csv.journal"
+    parser.add_argument("undone", metavar="JOURNAL", type=Path, help=what)
+    add_undo(parser, "JOURNAL")
+    parser.set_defaults(run=run)
+
+
+def add_undo(parser: argparse.ArgumentParser, undone: str) -> None:
+    """Add what says how calls are taken back; ``undone`` is what the parser calls their source."""
     add = parser.add_argument
-    add("undone", metavar="JOURNAL", type=Path, help="the journal of the run, such as contacts.csv.journal")
-    add("--journal", metavar="PATH", type=Path, help="the journal of the undo itself (JOURNAL.undo)")
+    add("--journal", metavar="PATH", type=Path, help=f"the journal of the undo itself ({undone}.undo)")
     add("--dry-run", action="store_true", help="print what would be removed, by counts; send nothing")
     add("--allow-past", action="store_true", help="also remove calls whose calldate has passed: they may have rung")
     add("--tasks", action="store_true", help="also try the removals on dialer tasks; the vendor does not say they work")
@@ -38,7 +48,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="how late a call with an unknown outcome may still arrive; until then it stays unknown (%(default)g)",
     )
     add_pace(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,7 +58,6 @@ def run(args: argparse.Namespace) -> int:
 async def _run(args: argparse.Namespace) -> int:
     from ..batch.journal_rows import open_journal
 
-    _check(args)
     with journal_named():
         rows = open_journal(args.undone)
     with rows:
@@ -64,14 +72,33 @@ def _check(args: argparse.Namespace) -> None:
 
 
 async def _undo(args: argparse.Namespace, rows: JournalRows) -> int:
-    from ..batch.options import BulkOptions
-    from ..batch.report import Rejects
-    from ..batch.undo import Undo
     from ..errors import JournalMismatch
     from ..settings import read_environment
 
     if args.url is None and "url" not in read_environment():
         args.url = rows.server
+    async with client_of(args) as uc:
+        if uc.settings.url != rows.server:
+            raise JournalMismatch(f"{rows.path} belongs to the server {rows.server}, not to {uc.settings.url}")
+        return await take_back(args, uc, rows, sum(rows.counts().values()))
+
+
+async def take_back(
+    args: argparse.Namespace,
+    uc: UContact,
+    rows: Undoable,
+    total: int,
+    opener: Callable[[Path | None], OpenJournal] | None = None,
+) -> int:
+    """Have ``uc`` take back what ``rows``, ``total`` of them, say was made; return the exit code.
+
+    ``opener`` says how the undo's own journal is opened where it is not as usual.
+    """
+    from ..batch.options import BulkOptions
+    from ..batch.report import Rejects
+    from ..batch.undo import Undo
+
+    _check(args)
     history = history_of(args)
     options = BulkOptions(
         **pace_of(args),
@@ -81,25 +108,23 @@ async def _undo(args: argparse.Namespace, rows: JournalRows) -> int:
         repeat=True,
         operation="undo",
     )
-    async with client_of(args) as uc:
-        if uc.settings.url != rows.server:
-            raise JournalMismatch(f"{rows.path} belongs to the server {rows.server}, not to {uc.settings.url}")
-        undo = Undo(
-            rows,
-            uc.rules,
-            allow_past=args.allow_past,
-            tasks=args.tasks,
-            quarantine=timedelta(seconds=args.quarantine),
-            dry_run=args.dry_run,
-        )
-        rejects = Rejects(Path(args.report or f"{args.undone}.undo.rejects.csv"), undo.columns)
-        try:
-            stream = uc.run(undo, options, planner=undo)
-            report = await follow(stream, sum(rows.counts().values()) + 1, rejects, undo.note, history)
-        finally:
-            undo.flush()
+    undo = Undo(
+        rows,
+        uc.rules,
+        allow_past=args.allow_past,
+        tasks=args.tasks,
+        quarantine=timedelta(seconds=args.quarantine),
+        dry_run=args.dry_run,
+    )
+    rejects = Rejects(Path(args.report or f"{args.undone}.undo.rejects.csv"), undo.columns)
+    open_journal = None if opener is None else opener(None if args.dry_run else options.journal)
+    try:
+        stream = uc.run(undo, options, planner=undo, open_journal=open_journal)
+        report = await follow(stream, total + 1, rejects, undo.note, history)
+    finally:
+        undo.flush()
     print_report(report, rejects, repeated=True)
-    write_page(args, report, history, {"undone": str(args.undone), "server": rows.server})
+    write_page(args, report, history, {"undone": str(args.undone), "server": uc.settings.url})
     _print_undo(undo, args)
     if report.stopped and not args.dry_run:
         say(f"to resume, run the same command again: {shlex.join(sys.argv)}")

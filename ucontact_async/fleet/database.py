@@ -23,7 +23,7 @@ from psycopg_pool import AsyncConnectionPool
 from ..errors import JournalError, JournalMismatch, SettingsError
 from ..settings import Secret
 
-__all__ = ["Connection", "Database", "DatabaseAway", "Migration", "migrations"]
+__all__ = ["Connection", "Database", "DatabaseAway", "Migration", "migrations", "told"]
 
 T = TypeVar("T")
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
@@ -119,7 +119,7 @@ class Database:
             reconnect_timeout=5.0,
         )
         try:
-            with _told():
+            with told():
                 await self._pool.open(wait=True, timeout=10.0)
         except BaseException:
             await self._pool.close()
@@ -132,18 +132,18 @@ class Database:
     async def _reach(self) -> None:
         """Return once the database answers: the pool would not say why it does not."""
         until = self._clock() + self.patience
-        told = ""
+        said = ""
         while True:
             try:
-                with _told():
+                with told():
                     await (await psycopg.AsyncConnection.connect(self._conninfo.reveal(), connect_timeout=5)).close()
                     return
             except DatabaseAway as error:
                 if self._clock() > until:
                     raise
-                if str(error) != told:
-                    told = str(error)
-                    _log.warning("%s; waiting for it", told)
+                if str(error) != said:
+                    said = str(error)
+                    _log.warning("%s; waiting for it", said)
             await asyncio.sleep(_PAUSE)
 
     async def _configure(self, connection: Connection) -> None:
@@ -165,7 +165,7 @@ class Database:
 
         Raises :class:`DatabaseAway` where another try may succeed, :class:`JournalError` where none will.
         """
-        with _told():
+        with told():
             async with self._pool.connection(patience) as connection:
                 yield connection
 
@@ -234,7 +234,8 @@ class Database:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
+    """Have what PostgreSQL says of an error told in the words of :meth:`Database.connection`."""
     try:
         yield
     except psycopg.Error as error:

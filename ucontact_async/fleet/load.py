@@ -248,7 +248,7 @@ class _Entering:
         alike: dict[int, list[list[Any]]] = {entry.identity: [] for entry in entries}
         found = await self._connection.execute(
             "SELECT r.identity, r.id, r.content, r.occurrence, CASE WHEN m.id IS NULL THEN r.load ELSE %s END, "
-            "coalesce(m.position, r.position), r.status, r.reason, false, extract(epoch FROM r.at)::bigint "
+            "coalesce(m.position, r.position), r.status, r.reason, r.undoing, extract(epoch FROM r.at)::bigint "
             "FROM ucontact.rows r LEFT JOIN met m USING (id) "
             "WHERE r.batch_id = %s AND r.identity = ANY(%s) ORDER BY r.id",
             (self._number, self.batch, [*alike]),

@@ -6,7 +6,7 @@ What can be done about one is not decided here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Final, Literal
 
 from ..api import ENDPOINTS
 from ..batch.journal_requests import read_request
@@ -15,34 +15,39 @@ from ..batch.recollection import key_of
 from ..errors import JournalMismatch
 from .database import Connection, Database
 
-__all__ = ["resolve", "unknown"]
+__all__ = ["SELECT", "batch_of", "journal_row", "resolve", "unknown"]
+
+SELECT: Final = (
+    "SELECT r.id, r.content, r.occurrence, r.position, q.endpoint, q.request::text, r.status, r.reason, r.attempts, "
+    "r.at, r.undoing FROM ucontact.rows r JOIN ucontact.requests q ON q.row_id = r.id "
+    "WHERE r.batch_id = %s AND r.status = ANY(%s) AND r.id > %s ORDER BY r.id LIMIT %s"
+)
+"""What :func:`journal_row` reads: of a batch, in some of its states, after an id, so many (``None``: all)."""
 
 
 async def unknown(database: Database, tenant: int, batch: str) -> list[JournalRow]:
     """Return the unknown rows of the batch called ``batch``; :class:`JournalMismatch` if there is no such batch."""
     async with database.connection() as connection:
         number = await batch_of(connection, tenant, batch)
-        found = await connection.execute(
-            "SELECT r.id, r.content, r.occurrence, r.position, q.endpoint, q.request::text, r.reason, r.attempts, r.at "
-            "FROM ucontact.rows r JOIN ucontact.requests q ON q.row_id = r.id "
-            "WHERE r.batch_id = %s AND r.status = 'unknown' ORDER BY r.id",
-            (number,),
-        )
-        return [
-            JournalRow(
-                id=id_,
-                key=key_of(content, occurrence),
-                position=position,
-                endpoint=endpoint,
-                request=read_request(f"the batch {batch!r}", endpoint, document) if endpoint in ENDPOINTS else None,
-                status="unknown",
-                reason=reason,
-                attempts=attempts,
-                at=at,
-                undoing=False,
-            )
-            for id_, content, occurrence, position, endpoint, document, reason, attempts, at in await found.fetchall()
-        ]
+        found = await connection.execute(SELECT, (number, ["unknown"], 0, None))
+        return [journal_row(batch, values) for values in await found.fetchall()]
+
+
+def journal_row(batch: str, values: tuple[Any, ...]) -> JournalRow:
+    """Return the row of ``batch`` that ``SELECT`` found as ``values``."""
+    id_, content, occurrence, position, endpoint, document, status, reason, attempts, at, undoing = values
+    return JournalRow(
+        id=id_,
+        key=key_of(content, occurrence),
+        position=position,
+        endpoint=endpoint,
+        request=read_request(f"the batch {batch!r}", endpoint, document) if endpoint in ENDPOINTS else None,
+        status=status,
+        reason=reason,
+        attempts=attempts,
+        at=at,
+        undoing=undoing,
+    )
 
 
 async def resolve(
@@ -64,7 +69,9 @@ async def resolve(
             if key not in ids:
                 raise JournalMismatch(f"the batch {batch!r} has no unknown row {key!r}; nothing was changed")
         await connection.execute(
-            "UPDATE ucontact.rows r SET status = c.status, reason = %s, at = clock_timestamp() "
+            # What surely did not happen needs no undo; of what did, one that was begun must still be ended.
+            "UPDATE ucontact.rows r SET status = c.status, reason = %s, at = clock_timestamp(), "
+            "undoing = undoing AND c.status = 'succeeded' "
             "FROM unnest(%s::bigint[], %s::text[]) AS c (id, status) WHERE r.id = c.id",
             (RESOLVED, [ids[key] for key in answers], [*answers.values()]),
         )
