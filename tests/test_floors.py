@@ -15,7 +15,7 @@ ROOT = "ucontact_async"
 PACKAGE = Path(__file__).parent.parent / ROOT
 
 FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
-    "errors java_dates local_time settings text list_file",
+    "environment errors java_dates local_time settings text list_file",
     "endpoint codec wire api contract",
     "pool lane answers downloads uploads tokens token_store retry limiter adaptive pace serving",
     "caller",
@@ -53,8 +53,8 @@ CONFINED = {  # a module or call, and the only modules that may use it
     "importlib.import_module": "__init__ cli cli.*",
     "matplotlib": "cli.report_page",
     "msgspec": "*",
-    "os.environ": "settings",
-    "os.getenv": "settings",
+    "os.environ": "environment",
+    "os.getenv": "environment",
     "phonenumbers": "batch.rules.numbers",
     "print": "cli cli.* __main__",
     "procrastinate": "fleet fleet.*",

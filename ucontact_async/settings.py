@@ -1,11 +1,10 @@
-"""Settings as one frozen value; the only reader of the environment.
+"""Settings as one frozen value, and what the variables of the environment say of it.
 
 This file knows no HTTP library and opens no socket.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 import warnings
@@ -16,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from .environment import variables
 from .errors import SettingsError
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
 
     ``UCONTACT_PASSWORD_FILE`` names a file whose first line is the password (Docker and Kubernetes secrets).
     """
-    source = os.environ if environ is None else environ
+    source = variables() if environ is None else environ
     names = {
         "UCONTACT_URL": "url",
         "UCONTACT_USER": "user",
@@ -218,4 +218,4 @@ def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
 
 def read_database(environ: Mapping[str, str] | None = None) -> str | None:
     """Return where the fleet's database is: ``UCONTACT_DATABASE``."""
-    return (os.environ if environ is None else environ).get("UCONTACT_DATABASE") or None
+    return (variables() if environ is None else environ).get("UCONTACT_DATABASE") or None

@@ -25,7 +25,7 @@ def doctor(monkeypatch, capsys):
             monkeypatch.setenv(f"UCONTACT_{name}", value)
         code = main(["doctor", *arguments])
         lines = capsys.readouterr().out.splitlines()
-        return code, {line[4:17].strip(): (line[:4].strip(), line[17:]) for line in lines[:-1]}
+        return code, {line[4:22].strip(): (line[:4].strip(), line[22:]) for line in lines[:-1]}
 
     return run
 

@@ -52,16 +52,16 @@ def _none(why: str) -> Callable[[Any], str]:
 _RECORDS = "the records of calls (getrecords, `ucontact-async recordings`) for this number about the time it was sent"
 _REMEDIES = {
     "Dialers/ScheduleDialerCall": Remedy(
-        "the dialer's scheduled calls: is this number there at this calldate? Once that has passed: " + _RECORDS,
+        f"the dialer's scheduled calls: is this number there at this calldate? Once that has passed: {_RECORDS}",
         _off_schedule,
     ),
-    "Dialers/Respool": Remedy("the dialer's spool: is this number on it? If not: " + _RECORDS, _off_spool),
+    "Dialers/Respool": Remedy(f"the dialer's spool: is this number on it? If not: {_RECORDS}", _off_spool),
     "Dialers/DialerTask": Remedy(
-        "the dialer's spool, and its scheduled calls for a task with a calldate; else " + _RECORDS, _task, proven=False
+        f"the dialer's spool, and its scheduled calls for a task with a calldate; else {_RECORDS}", _task, proven=False
     ),
-    "Agents/AgentCall": Remedy("ask the agent whether the phone rang, or " + _RECORDS, _none("the phone has rung")),
+    "Agents/AgentCall": Remedy(f"ask the agent whether the phone rang, or {_RECORDS}", _none("the phone has rung")),
     "Agents/AgentCallwithData": Remedy(
-        "ask the agent whether the phone rang, or " + _RECORDS, _none("the phone has rung")
+        f"ask the agent whether the phone rang, or {_RECORDS}", _none("the phone has rung")
     ),
     "Agents/HungupPhone": Remedy("ask the agent whether the call ended", _none("a call that ended stays ended")),
     "api/DispositionCall": Remedy(

@@ -28,14 +28,19 @@ from . import (
     upload,
 )
 from .command import STOPPED, fail, say
+from .language import LANGUAGES, Parser, chosen, spoken
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 some rows not, 2 usage, 3 some unknown, 4 stopped early."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    language, argv = chosen(sys.argv[1:] if argv is None else argv)
+    with spoken(language):
+        return _run(_parser().parse_args(argv))
+
+
+def _run(args: argparse.Namespace) -> int:
     # Until a command has its own handlers, the polite signal ends as the key does: at once, with nothing sent.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -53,16 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from .. import __version__
-
-    parser = argparse.ArgumentParser(
-        prog="ucontact-async",
-        description="Push calls through the uContact Telephony API: fast, never twice, none lost.",
-        epilog="The server is read from UCONTACT_URL, UCONTACT_USER, UCONTACT_PASSWORD (or UCONTACT_PASSWORD_FILE, "
-        "or UCONTACT_TOKEN) and UCONTACT_TIMEZONE. Exit codes: 0 all done; 1 some rows failed or were left out; "
-        "2 usage or settings; 3 some outcomes unknown; 4 stopped early, the same command resumes.",
-    )
-    parser.add_argument("--version", action="version", version=f"ucontact-async {__version__}")
+    parser = _front()
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo.add_parser(commands)
     bulk.add_parsers(commands)
@@ -79,4 +75,20 @@ def _parser() -> argparse.ArgumentParser:
     portal_demo.add_parser(commands)
     contract.add_parser(commands)
     completion.add_parser(commands, _parser)
+    return parser
+
+
+def _front() -> argparse.ArgumentParser:
+    from .. import __version__
+
+    parser = Parser(
+        prog="ucontact-async",
+        description="Push calls through the uContact Telephony API: fast, never twice, none lost.",
+        epilog="The server is read from UCONTACT_URL, UCONTACT_USER, UCONTACT_PASSWORD (or UCONTACT_PASSWORD_FILE, "
+        "or UCONTACT_TOKEN) and UCONTACT_TIMEZONE. Exit codes: 0 all done; 1 some rows failed or were left out; "
+        "2 usage or settings; 3 some outcomes unknown; 4 stopped early, the same command resumes.",
+    )
+    parser.add_argument("--version", action="version", version=f"ucontact-async {__version__}")
+    what = "tell persons everything in English or in Spanish (UCONTACT_LANG)"
+    parser.add_argument("--lang", choices=LANGUAGES, help=what)
     return parser

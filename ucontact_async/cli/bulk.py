@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals
+from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals, tell
+from .language import translated
 from .mapping import REJECTS, add_map, mapping_of
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ def add_pace(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one of the commands."""
+    import asyncio
+
     return asyncio.run(_run(args))
 
 
@@ -267,7 +269,7 @@ def write_page(args: argparse.Namespace, report: Report, history: History | None
     from .report_page import write_page as write
 
     write(args.html, report, history, facts)
-    print(f"page: {args.html}")
+    tell(f"page: {args.html}")
 
 
 def _report_path(args: argparse.Namespace, number: OneRow | None) -> Path | None:
@@ -297,6 +299,8 @@ async def follow(
 
     ``total`` is the last line of the input, ``show`` sees every outcome, ``history`` takes them and is sampled.
     """
+    import asyncio
+
     from .progress import view_of
 
     view = view_of(total, lambda: stream.stats)
@@ -328,6 +332,8 @@ async def follow(
 
 
 async def _tick(stream: Bulk, view: View, history: History | None) -> None:
+    import asyncio
+
     from .progress import EVERY
 
     loop = asyncio.get_running_loop()
@@ -353,25 +359,25 @@ def print_report(report: Report, rejects: Rejects, *, repeated: bool = False) ->
 
     ``repeated`` says of an operation that the same command sends unknown rows again.
     """
-    print(f"{report.summary()} in {report.seconds:.1f} s")
+    tell(f"{report.summary()} in {report.seconds:.1f} s")
     print_reasons(report)
     if report.settled:
-        print(f"settled: {report.settled} of the succeeded had been unknown; they were removed and inserted again")
+        tell(f"settled: {report.settled} of the succeeded had been unknown; they were removed and inserted again")
     unknown = sorted((o for o in report.problems if o.status == "unknown"), key=lambda outcome: outcome.index)
     if unknown:
-        named = ", ".join(outcome.position for outcome in unknown[:_NAMED])
+        named = ", ".join(outcome.position for outcome in unknown[:_NAMED]) + (" ..." if len(unknown) > _NAMED else "")
         what = "the same command sends these again" if repeated else "these may ring, and are never sent again"
-        print(f"unknown: {named}{' ...' if report.unknown > _NAMED else ''}; {what}")
+        tell(f"unknown: {named}; {what}")
     if rejects.rows:
-        print(f"not done: {rejects.path} ({rejects.rows} rows, each with its reason)")
+        tell(f"not done: {rejects.path} ({rejects.rows} rows, each with its reason)")
     if report.stopped:
-        print(f"stopped early: {report.stopped}")
+        tell(f"stopped early: {report.stopped}")
 
 
 def print_reasons(report: Report) -> None:
     """Print how many rows did not succeed, by why."""
     for (status, reason), count in sorted(report.reasons.items()):
-        print(f"  {count:>7} {status}: {reason}")
+        tell(f"  {count:>7} {translated(status)}: {translated(reason)}")
 
 
 def _next_step(args: argparse.Namespace, report: Report, rejects: Rejects) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from .language import translated
 
 if TYPE_CHECKING:
     from ..client import UContact
@@ -29,6 +30,7 @@ __all__ = [
     "say",
     "server_of",
     "signals",
+    "tell",
 ]
 
 DONE, INCOMPLETE, USAGE, UNKNOWN, STOPPED = 0, 1, 2, 3, 4
@@ -89,8 +91,8 @@ def fail(error: Exception) -> int:
         return USAGE
     if not isinstance(error, UContactError):
         raise error
-    hint = f"; {CHECK_LOGIN}" if isinstance(error, Unauthorized) else ""
-    say(f"ucontact-async: {error}{hint}")
+    hint = f"; {translated(CHECK_LOGIN)}" if isinstance(error, Unauthorized) else ""
+    say(f"ucontact-async: {translated(str(error))}{hint}")
     usage = isinstance(error, SettingsError | InvalidRequest | JournalBusy | JournalMismatch | Unauthorized)
     return USAGE if usage else STOPPED
 
@@ -109,6 +111,8 @@ def journal_named() -> Iterator[None]:
 @contextlib.contextmanager
 def signals(stop: Callable[[], object]) -> Iterator[None]:
     """Have SIGINT and SIGTERM call ``stop`` instead of what they do otherwise."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
     with contextlib.suppress(NotImplementedError):  # Windows
@@ -124,4 +128,9 @@ def signals(stop: Callable[[], object]) -> Iterator[None]:
 
 def say(text: str) -> None:
     """Tell the person at the terminal, not the program that reads our output."""
-    print(text, file=sys.stderr)
+    print(translated(text), file=sys.stderr)
+
+
+def tell(text: str) -> None:
+    """Print for a person what a command came to, at once."""
+    print(translated(text), flush=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import tempfile
 from collections import Counter
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .command import tell
 
 if TYPE_CHECKING:
     from ..batch.outcome import Outcome
@@ -31,6 +30,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 only if what we say of every row is what the server did."""
+    import asyncio
+
     from ..errors import SettingsError
 
     if args.rows < 1:
@@ -64,6 +65,9 @@ def _faults(seed: int, rows: int) -> dict[str, Any]:
 
 
 async def _demo(rows: int, seed: int) -> int:
+    import asyncio
+    import tempfile
+
     from ..batch.operations import OPERATIONS, plan
     from ..batch.options import BulkOptions
     from ..batch.report import Rejects
@@ -78,9 +82,9 @@ async def _demo(rows: int, seed: int) -> int:
     outcomes: list[Outcome] = []
     async with Emulator(user="api", password="secret", seed=seed) as emulator:  # noqa: S106  the emulator's own
         emulator.set_faults(_faults(seed, rows))
-        print(f"ucontact-async demo: an emulated uContact on {emulator.url}; nothing leaves this machine")
+        tell(f"ucontact-async demo: an emulated uContact on {emulator.url}; nothing leaves this machine")
         source = CsvSource(contacts)
-        print(source.describe())
+        tell(source.describe())
         planner = plan(source.columns, OPERATIONS["schedule"], campaign=_CAMPAIGN)
         rejects = Rejects(folder / "rejects.csv", source.columns)
         # The made-up dates pass one day, and the demo shall still run.
@@ -98,14 +102,16 @@ async def _demo(rows: int, seed: int) -> int:
         print_report(report, rejects)
         agree = _print_books(outcomes, emulator)
     _write_report(folder / "report.txt", outcomes)
-    print(f"files: {folder}/ (contacts.csv, rejects.csv, report.txt, journal.db)")
-    print("next: set UCONTACT_URL, UCONTACT_USER, UCONTACT_PASSWORD and UCONTACT_TIMEZONE, then")
-    print(f"  ucontact-async schedule contacts.csv --campaign '{_CAMPAIGN}' --dry-run")
+    tell(f"files: {folder}/ (contacts.csv, rejects.csv, report.txt, journal.db)")
+    tell("next: set UCONTACT_URL, UCONTACT_USER, UCONTACT_PASSWORD and UCONTACT_TIMEZONE, then")
+    tell(f"  ucontact-async schedule contacts.csv --campaign '{_CAMPAIGN}' --dry-run")
     return 0 if agree and report.rows == rows else 1
 
 
 def _contacts(rows: int) -> str:
     """Return the bundled file, cut or continued to ``rows`` rows; every round has numbers of its own."""
+    from importlib.resources import files
+
     text = files("ucontact_async.cli").joinpath("contacts.csv").read_text(encoding="utf-8-sig")
     header, *lines = text.splitlines()
     made = []
@@ -146,18 +152,18 @@ def compare(outcomes: list[Outcome], emulator: Emulator) -> tuple[Counter[str], 
 def _print_books(outcomes: list[Outcome], emulator: Emulator) -> bool:
     settled, contradictions = compare(outcomes, emulator)
     counts = Counter(outcome.status.value for outcome in outcomes)
-    print("books")
-    print(
+    tell("books")
+    tell(
         f"  ours:   {counts['succeeded']} succeeded, {counts['failed']} failed, {counts['unknown']} unknown, "
         f"{counts['skipped']} skipped"
     )
-    print(
+    tell(
         f"  server: {len(emulator.ledger)} calls applied, {counts['succeeded']} of them the succeeded, "
         f"{settled['applied']} of the unknown; {emulator.ledger.logins} logins"
     )
     for contradiction in contradictions:
-        print(f"  CONTRADICTION {contradiction}")
-    print("  the books agree" if not contradictions else "  THE BOOKS DO NOT AGREE")
+        tell(f"  CONTRADICTION {contradiction}")
+    tell("  the books agree" if not contradictions else "  THE BOOKS DO NOT AGREE")
     return not contradictions
 
 

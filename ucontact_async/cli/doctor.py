@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import logging
 import re
-import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from .command import CHECK_LOGIN, DONE, INCOMPLETE, USAGE, add_server, client_of
+from .command import CHECK_LOGIN, DONE, INCOMPLETE, USAGE, add_server, client_of, tell
+from .language import translated
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..client import UContact
     from ..settings import Settings
 
@@ -50,6 +48,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Tell what is found; 0 if all is well, 2 if it is the settings that are not, 1 for anything else."""
+    import asyncio
+
     return asyncio.run(_run(args))
 
 
@@ -70,17 +70,19 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 def _conclude(bad: int, code: int) -> int:
-    print("all is well" if not bad else f"to be mended: {bad}")
+    tell("all is well" if not bad else f"to be mended: {bad}")
     return code if bad else DONE
 
 
 def _tell(finding: Finding) -> bool:
     mark = {True: "ok", False: "BAD", None: "--"}[finding.well]
-    print(f"{mark:<4}{finding.what:<13}{finding.text}")
+    tell(f"{translated(mark):<4}{translated(finding.what):<18}{translated(finding.text)}")
     return finding.well is False
 
 
 def _installation() -> Iterator[Finding]:
+    from importlib import metadata
+
     from .. import __version__
     from ..batch.journal_calls import sqlite_version
     from ..errors import JournalError
@@ -110,6 +112,8 @@ _STAND_INS = {"backoff": ("python-backoff",)}
 
 
 def _packages(extra: str, names: list[str]) -> Finding:
+    from importlib import metadata
+
     found, missing = [], []
     for name in names:
         for installed in (name, *_STAND_INS.get(name, ())):
@@ -139,6 +143,8 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 async def _server(uc: UContact) -> AsyncIterator[Finding]:
+    import logging
+
     from ..errors import UContactError, Unauthorized
 
     warnings: list[str] = []
@@ -156,8 +162,8 @@ async def _server(uc: UContact) -> AsyncIterator[Finding]:
         try:
             queues = await uc.campaigns.summary()
         except UContactError as error:
-            hint = f"; {CHECK_LOGIN}" if isinstance(error, Unauthorized) else ""
-            yield Finding("login", well=False, text=f"{type(error).__name__}: {error}{hint}")
+            hint = f"; {translated(CHECK_LOGIN)}" if isinstance(error, Unauthorized) else ""
+            yield Finding("login", well=False, text=f"{type(error).__name__}: {translated(str(error))}{hint}")
             return
         yield Finding("login", well=True, text=f"it answers a read: {len(queues)} queues")
         await uc.aclose()
@@ -169,6 +175,9 @@ async def _server(uc: UContact) -> AsyncIterator[Finding]:
 
 
 async def _connection(settings: Settings) -> AsyncIterator[Finding]:
+    import asyncio
+    import ssl
+
     from ..pool import trust_of
 
     parts = urlsplit(settings.url)
@@ -198,6 +207,8 @@ async def _connection(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _tls(connection: Any) -> Finding:
+    import ssl
+
     if connection is None:
         return Finding("TLS", well=None, text="none: with http:// everything travels in the clear")
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(connection.getpeercert()["notAfter"]), UTC)
@@ -206,6 +217,8 @@ def _tls(connection: Any) -> Finding:
 
 
 async def _clock(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> Finding:
+    from email.utils import parsedate_to_datetime
+
     writer.write(f"HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("ascii"))
     while (line := (await reader.readline()).decode("latin-1").strip()) and not line.lower().startswith("date:"):
         pass

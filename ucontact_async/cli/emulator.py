@@ -6,13 +6,14 @@ It knows arguments, signals and one line of output; what is served is the emulat
 from __future__ import annotations
 
 import argparse
-import asyncio
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..emulator import Emulator
 
 __all__ = ["add_parser", "event_of_signals", "run"]
@@ -31,6 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; 2 if the port or the fault file cannot be used."""
+    import asyncio
+
     from ..emulator import Emulator, Faults
     from ..errors import SettingsError
 
@@ -55,6 +58,8 @@ async def _serve(emulator: Emulator) -> None:
 
 def event_of_signals() -> asyncio.Event:
     """Return an event that the first SIGTERM or SIGINT sets, from now on."""
+    import asyncio
+
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -6,7 +6,6 @@ It knows arguments, signals and tables on a terminal; who may send which row is 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib.util
 import sys
 from collections.abc import Awaitable, Callable
@@ -124,6 +123,8 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     """Run one of the commands; without the extra, say how to install it."""
+    import asyncio
+
     if importlib.util.find_spec("psycopg") is None or importlib.util.find_spec("psycopg_pool") is None:
         say("ucontact-async: the fleet needs psycopg: python -m pip install 'ucontact-async[fleet]'")
         return USAGE
@@ -131,6 +132,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 async def _connected(args: argparse.Namespace) -> int:
+    import asyncio
+
     from ..errors import SettingsError
     from ..fleet.database import Database
     from ..settings import read_database
@@ -279,6 +282,8 @@ async def _member(args: argparse.Namespace, database: Database) -> UContact:
 
 
 async def _status(args: argparse.Namespace, database: Database) -> int:
+    import asyncio
+
     from ..fleet.overview import overview
 
     while True:

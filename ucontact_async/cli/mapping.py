@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tomllib
 from pathlib import Path
 
 __all__ = ["REJECTS", "add_map", "mapping_of"]
@@ -47,6 +46,8 @@ def _beside(file: Path) -> Path:
 
 
 def _remembered(file: Path) -> dict[str, str]:
+    import tomllib
+
     from ..errors import SettingsError
 
     path = _beside(file)

@@ -6,10 +6,9 @@ It knows arguments, some made-up contacts and lines of output; what is served is
 from __future__ import annotations
 
 import argparse
-import asyncio
 from urllib.parse import quote
 
-from .command import DONE, USAGE, say
+from .command import DONE, USAGE, say, tell
 from .emulator import event_of_signals
 
 __all__ = ["add_parser", "run"]
@@ -25,6 +24,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; 2 if the port or the address cannot be used."""
+    import asyncio
+
     if args.form is not None and not args.form.startswith(("http://", "https://")):
         say("portal-demo: --form is the address of a page, such as http://localhost:8000/")
         return USAGE
@@ -53,6 +54,6 @@ async def _serve(port: int, form: str | None) -> None:
                 contact=number,
             )
             emulator.state.respool(contact)
-        print(f"open {emulator.url}/_emulator/portal?form={quote(form or ours.url, safe=':/')}")
-        print(f"what it did: {emulator.url}/_emulator/ledger", flush=True)
+        tell(f"open {emulator.url}/_emulator/portal?form={quote(form or ours.url, safe=':/')}")
+        tell(f"what it did: {emulator.url}/_emulator/ledger")
         await ended.wait()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .command import DONE, STOPPED, USAGE, add_server, client_of, say, signals
+from .command import DONE, STOPPED, USAGE, add_server, client_of, say, signals, tell
+from .language import translated
 
 __all__ = ["add_parser"]
 
@@ -43,10 +43,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Ask; 0 if a profile was written, 2 for usage or without consent, 4 if it was stopped."""
+    import asyncio
+
     return asyncio.run(_run(args))
 
 
 async def _run(args: argparse.Namespace) -> int:
+    import asyncio
+
     from ..errors import SettingsError
     from ..probe.findings import profile_text, write_new
     from ..probe.questions import Probe, ProbeOptions
@@ -82,7 +86,7 @@ async def _run(args: argparse.Namespace) -> int:
         say("ucontact-async: interrupted; what was scheduled has been removed, and no profile is written")
         return STOPPED
     write_new(args.output, profile_text(client.settings.url, datetime.now(UTC).date(), findings))
-    print(f"{args.output}: give it as --profile or UCONTACT_PROFILE")
+    tell(f"{args.output}: give it as --profile or UCONTACT_PROFILE")
     return DONE
 
 
@@ -91,10 +95,10 @@ def _consent(args: argparse.Namespace, url: str, user: str | None) -> bool:
     from ..probe.questions import BURST
     from ..text import mask_phone
 
-    rings = _NO_RINGS if args.no_ring else _RINGS.format(lead=args.lead, spacing=args.spacing)
-    block = _BLOCK if args.block else ""
+    rings = translated(_NO_RINGS) if args.no_ring else translated(_RINGS).format(lead=args.lead, spacing=args.spacing)
+    block = translated(_BLOCK) if args.block else ""
     plan = {"url": url, "campaign": args.campaign, "number": mask_phone(args.number), "user": user, "burst": BURST}
-    say(_PLAN.format(idle=args.idle, rings=rings, block=block, **plan))
+    say(translated(_PLAN).format(idle=args.idle, rings=rings, block=block, **plan))
     if args.yes:
         return True
     if not sys.stdin.isatty():
@@ -105,6 +109,8 @@ def _consent(args: argparse.Namespace, url: str, user: str | None) -> bool:
 
 async def _answer(question: str) -> bool | None:
     # Not in a thread: after Ctrl-C that would wait for a last line all the same.
+    import asyncio
+
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import shlex
 import sys
 import time
@@ -11,7 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .command import DONE, INCOMPLETE, STOPPED, add_server, client_of, say, signals
+from .command import DONE, INCOMPLETE, STOPPED, add_server, client_of, say, signals, tell
+from .language import translated
 
 if TYPE_CHECKING:
     from ..recordings.report import DownloadReport
@@ -46,10 +46,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Download what is found; 0 if all of it is there, 1 if not, 2 for usage, 4 if it was stopped early."""
+    import asyncio
+
     return asyncio.run(_run(args))
 
 
 async def _run(args: argparse.Namespace) -> int:
+    import asyncio
+
     from ..errors import UContactError
     from ..recordings.report import DownloadReport
 
@@ -124,10 +128,10 @@ class _Seen:
 def _print_report(report: DownloadReport, seconds: float, stopped: str) -> None:
     from ..text import printable
 
-    print(f"{report.summary()}, {report.bytes:,} bytes in {seconds:.1f} s")
+    tell(f"{report.summary()}, {report.bytes:,} bytes in {seconds:.1f} s")
     for problem in report.problems[:_NAMED]:
-        print(f"  {printable(problem.recording.guid) or '(no guid)'}: {problem.error}")
+        tell(f"  {printable(problem.recording.guid) or translated('(no guid)')}: {translated(str(problem.error))}")
     if (more := report.missing + report.failed - _NAMED) > 0:
-        print(f"  and {more} more")
+        tell(f"  and {more} more")
     if stopped:
-        print(f"stopped early: {stopped}")
+        tell(f"stopped early: {stopped}")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .bulk import exit_code, print_reasons
-from .command import journal_named, say
+from .command import journal_named, say, tell
+from .language import translated
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,15 +43,15 @@ def run(args: argparse.Namespace) -> int:
         fold = _Fold(journal.all())
         facts = {"operation": journal.operation, "server": journal.server, **fold.times()}
     report = fold.report
-    print(report.summary())
+    tell(report.summary())
     print_reasons(report)
     for name, told in facts.items():
-        print(f"{name}: {told}")
+        tell(f"{translated(name)}: {told}")
     if args.html is not None:
         from .report_page import write_page
 
         write_page(args.html, report, fold.history(), facts)
-        print(f"page: {args.html}")
+        tell(f"page: {args.html}")
     if report.unknown:
         say(f"where to look, and how to settle them: ucontact-async unknown {args.journal}")
     return exit_code(report)

@@ -23,6 +23,7 @@ from ..batch.remedies import remedy_of
 from ..batch.report import Report
 from ..errors import SettingsError
 from ..text import printable
+from .language import language, translated
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,9 +56,10 @@ def page_of(report: Report, history: History, facts: dict[str, str]) -> str:
     """Return the page of a run; ``facts`` are lines about it, such as its file and its server."""
     style = files("ucontact_async.cli").joinpath("report.css").read_text(encoding="utf-8")
     state = report.stopped and f"stopped early: {report.stopped}"
-    verdict = state or ("complete" if report.complete else "some rows are not done")
+    verdict = translated(state or ("complete" if report.complete else "some rows are not done"))
+    rows = translated(f"{report.rows:,} rows")
     body = [
-        f"<header><h1>{report.rows:,} rows</h1><p class='{'good' if report.complete else 'bad'}'>{escape(verdict)}</p>",
+        f"<header><h1>{rows}</h1><p class='{'good' if report.complete else 'bad'}'>{escape(verdict)}</p>",
         f"</header><ul class='counts'>{''.join(_tile(report, status.value) for status in Status)}</ul>",
         _charts(history.samples),
         _reasons(report),
@@ -66,47 +68,48 @@ def page_of(report: Report, history: History, facts: dict[str, str]) -> str:
         _facts(report, facts),
     ]
     return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        f"<!doctype html>\n<html lang='{language()}'><head><meta charset='utf-8'>"
         "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{report.rows:,} rows, {escape(verdict)}</title><style>{style}</style></head>\n"
+        f"<title>{rows}, {escape(verdict)}</title><style>{style}</style></head>\n"
         f"<body>{''.join(body)}</body></html>\n"
     )
 
 
 def _tile(report: Report, status: str) -> str:
     count: int = getattr(report, status)
-    return f"<li class='{status if count else 'none'}'><b>{count:,}</b> {status}</li>"
+    return f"<li class='{status if count else 'none'}'><b>{count:,}</b> {translated(status)}</li>"
 
 
 def _section(title: str, content: str, note: str = "") -> str:
-    said = f"<p class='note'>{escape(note)}</p>" if note else ""
-    return f"<section><h2>{escape(title)}</h2>{said}{content}</section>" if content else ""
+    said = f"<p class='note'>{escape(translated(note))}</p>" if note else ""
+    return f"<section><h2>{escape(translated(title))}</h2>{said}{content}</section>" if content else ""
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    head = "".join(f"<th>{escape(translated(heading))}</th>" for heading in headings)
     lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
     return f"<div class='wide'><table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table></div>"
 
 
 def _reasons(report: Report) -> str:
     found = sorted(report.reasons.items(), key=lambda item: -item[1])
-    rows = [(f"{count:,}", status, reason) for (status, reason), count in found]
+    rows = [(f"{count:,}", translated(status), translated(reason)) for (status, reason), count in found]
     return _section("What did not succeed", _table(("Rows", "Outcome", "Reason"), rows))
 
 
 def _unknown(report: Report) -> str:
     unknown = [outcome for outcome in report.problems if outcome.status is Status.UNKNOWN]
     looks = {outcome.request and endpoint_of(outcome.request).path: None for outcome in unknown}
-    asked = "".join(f"<li>{escape(remedy_of(path).look)}</li>" for path in looks if path)
+    asked = "".join(f"<li>{escape(translated(remedy_of(path).look))}</li>" for path in looks if path)
     table = _named(unknown)
-    note = "These may ring, and are never sent again by themselves. Look where it says, then settle them with "
-    return _section(
-        f"Unknown: {report.unknown:,} rows", table and f"<ul>{asked}</ul>{table}", note + "`ucontact-async unknown`."
+    note = (
+        "These may ring, and are never sent again by themselves. Look where it says, then settle them with "
+        "`ucontact-async unknown`."
     )
+    return _section(f"Unknown: {report.unknown:,} rows", table and f"<ul>{asked}</ul>{table}", note)
 
 
 def _failed(report: Report) -> str:
@@ -116,7 +119,9 @@ def _failed(report: Report) -> str:
 
 
 def _named(outcomes: Sequence[Outcome]) -> str:
-    lines = [(outcome.position, outcome.reason, printable(outcome.detail, 300)) for outcome in outcomes[:_NAMED]]
+    lines = [
+        (translated(o.position), translated(o.reason), translated(printable(o.detail, 300))) for o in outcomes[:_NAMED]
+    ]
     columns = 3 if any(detail for *_, detail in lines) else 2
     return _table(("Row", "Reason", "What happened")[:columns], [line[:columns] for line in lines])
 
@@ -124,7 +129,9 @@ def _named(outcomes: Sequence[Outcome]) -> str:
 def _facts(report: Report, facts: dict[str, str]) -> str:
     told = {**facts, "length": f"{report.seconds:.1f} s", "lane": report.lane or "-"}
     told["written"] = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    lines = (f"<dt>{escape(name)}</dt><dd>{escape(printable(value, 300))}</dd>" for name, value in told.items())
+    lines = (
+        f"<dt>{escape(translated(name))}</dt><dd>{escape(printable(value, 300))}</dd>" for name, value in told.items()
+    )
     return _section("The run", f"<dl>{''.join(lines)}</dl>")
 
 
@@ -143,7 +150,12 @@ def _charts(samples: Sequence[Sample]) -> str:
         known = [sample for sample in samples if sample.median is not None and sample.slow is not None]
         at = [sample.seconds for sample in known]
         axes.plot(at, [(sample.slow or 0) * 1000 for sample in known], color=_ORANGE, label="95 of 100 rows below")
-        axes.plot(at, [(sample.median or 0) * 1000 for sample in known], color=_BLUE, label="half of the rows below")
+        axes.plot(
+            at,
+            [(sample.median or 0) * 1000 for sample in known],
+            color=_BLUE,
+            label="half of the rows below",
+        )
 
     def wire(axes: Axes) -> None:
         at = [sample.seconds for sample in samples]
@@ -158,7 +170,7 @@ def _charts(samples: Sequence[Sample]) -> str:
         ("Calls on the wire, and how many may be", wire, watched),
     )
     charts = (
-        f"<figure><figcaption>{title}</figcaption>{_chart(draw, samples)}</figure>"
+        f"<figure><figcaption>{translated(title)}</figcaption>{_chart(draw, samples)}</figure>"
         for title, draw, known in drawn
         if known
     )
@@ -184,11 +196,13 @@ def _chart(draw: Callable[[Axes], None], samples: Sequence[Sample]) -> str:
             before = sample.seconds
         axes.set_ylim(bottom=0)
         axes.set_xlim(0, samples[-1].seconds)
-        axes.set_xlabel("seconds")
+        axes.set_xlabel(translated("seconds"))
         axes.grid(axis="y", alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+        lines, labels = axes.get_legend_handles_labels()
+        if lines:
+            place: Any = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}
+            axes.legend(lines, [translated(label) for label in labels], frameon=False, fontsize="small", **place)
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = text.getvalue()

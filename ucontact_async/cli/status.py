@@ -6,14 +6,13 @@ It knows columns and a terminal; when to read again is the watch's business.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .command import DONE, HOME, add_server, aligned, client_of
+from .command import DONE, HOME, add_server, aligned, client_of, tell
 
 if TYPE_CHECKING:
     from ..api.campaigns import CampaignStatus, OtherStatus
@@ -39,6 +38,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; 2 for settings or a refused login, 4 if the server cannot be read."""
+    import asyncio
+
     with contextlib.suppress(KeyboardInterrupt) if args.watch else contextlib.nullcontext():
         asyncio.run(_run(args))
     return DONE
@@ -69,9 +70,9 @@ def _show(snapshot: Snapshot[dict[str, CampaignStatus | OtherStatus]]) -> None:
     if snapshot.error is None:
         print(f"{now:%Y-%m-%d %H:%M:%S}")
     elif snapshot.at is None:
-        print(f"{now:%Y-%m-%d %H:%M:%S}  no answer yet: {snapshot.error}")
+        tell(f"{now:%Y-%m-%d %H:%M:%S}  no answer yet: {snapshot.error}")
     else:
-        print(f"{now:%Y-%m-%d %H:%M:%S}  STALE, {snapshot.age:.0f} s old: {snapshot.error}")
+        tell(f"{now:%Y-%m-%d %H:%M:%S}  STALE, {snapshot.age:.0f} s old: {snapshot.error}")
     if snapshot.at is not None:
         print(table(snapshot.data))
     sys.stdout.flush()

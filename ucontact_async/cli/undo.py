@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import math
 import shlex
 import sys
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .bulk import add_pace, exit_code, follow, history_of, pace_of, print_report, write_page
-from .command import UNKNOWN, client_of, journal_named, say
+from .command import UNKNOWN, client_of, journal_named, say, tell
+from .language import translated
 
 if TYPE_CHECKING:
     from ..batch.journal import OpenJournal
@@ -52,6 +52,8 @@ def add_undo(parser: argparse.ArgumentParser, undone: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Take the journal's calls back; the exit codes are those of a run of a file."""
+    import asyncio
+
     return asyncio.run(_run(args))
 
 
@@ -134,9 +136,9 @@ async def take_back(
 
 def _print_undo(undo: Undo, args: argparse.Namespace) -> None:
     for endpoint, count in sorted(undo.counts.items()):
-        print(f"  {count:>7} {'to be removed' if args.dry_run else 'removals'}: {endpoint}")
+        tell(f"  {count:>7} {translated('to be removed' if args.dry_run else 'removals')}: {endpoint}")
     if undo.waiting:
-        print(
+        tell(
             f"still unknown: {undo.waiting} calls whose answer was lost less than {args.quarantine:g} s ago were "
             "removed, but may only arrive now; run the same command again after that"
         )

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .command import DONE, UNKNOWN, aligned, journal_named, say
+from .command import DONE, UNKNOWN, aligned, journal_named, say, tell
+from .language import translated
 
 if TYPE_CHECKING:
     from ..batch.journal_rows import JournalRow
@@ -106,7 +107,7 @@ def _from_file(path: Path) -> Iterable[tuple[str, str, str]]:
     source = CsvSource(path)
     missing = {"key", "status"} - set(source.columns)
     if missing:
-        raise SettingsError(f"{path} has no column {' and no column '.join(sorted(missing))}")
+        raise SettingsError(f"{path} has no column {', '.join(sorted(missing))}")
     for row in source:
         if row.problem is not None:
             raise SettingsError(f"{path}, line {row.number}: {row.problem}")
@@ -124,11 +125,11 @@ def _print(rows: Iterable[JournalRow], *, show: bool) -> int:
         lines.append(tuple(cells[name] for name in ("key", *_COLUMNS[2:-1])))
         looks[cells["operation"]] = remedy_of(row.endpoint).look
     if len(lines) == 1:
-        print("no row is unknown")
+        tell("no row is unknown")
         return 0
     print(aligned(lines))
     for operation, look in looks.items():
-        print(f"{operation or 'rows of an earlier version'}: {look}")
+        tell(f"{operation or translated('rows of an earlier version')}: {translated(look)}")
     say("settle them with --set KEY=succeeded or --set KEY=failed, or fill in a --csv file and give it as --from")
     return len(lines) - 1
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import shlex
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import JournalMismatch, SettingsError, Unauthorized
 from .bulk import journal_of, rejects_of
-from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals
+from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals, tell
+from .language import translated
 from .mapping import add_map, mapping_of
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..api.lists import ListFile
     from ..batch.lists import BadRow, Cut
     from ..batch.operations import Plan
@@ -66,6 +67,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Check every row, then upload; nothing is sent while a row is bad, unless ``--skip-bad`` leaves it out."""
+    import asyncio
+
     return asyncio.run(_run(args))
 
 
@@ -119,11 +122,13 @@ class _Upload:
     def check(self) -> bool:
         """Look at every row, name the bad ones, and return whether the others may be sent."""
         for made in self._cut(self._name):
-            rows = f"{made.file.rows} rows, lines {made.first} to {made.last}"
-            self._told[made.file.name] = f"{made.file.name} ({rows})"
+            self._told[made.file.name] = f"{made.file.name} ({made.file.rows} rows, lines {made.first} to {made.last})"
         if not self._bad:
             return True
-        say(f"{self._bad} rows break a rule" + (f"; the first {_NAMED} are named" if self._bad > _NAMED else ""))
+        if self._bad > _NAMED:
+            say(f"{self._bad} rows break a rule; the first {_NAMED} are named")
+        else:
+            say(f"{self._bad} rows break a rule")
         if not self._args.skip_bad:
             say("nothing was sent; mend them, or leave them out with --skip-bad")
         return bool(self._args.skip_bad)
@@ -131,18 +136,23 @@ class _Upload:
     def _name(self, found: BadRow) -> None:
         self._bad += 1
         if self._bad <= _NAMED:
-            column = "" if found.row.problem else f", column {found.error.field}"
-            say(f"row {found.row.number}{column}: {found.error.reason}")
+            row, error = found.row, found.error
+            if row.problem:
+                say(f"row {row.number}: {error.reason}")
+            else:
+                say(f"row {row.number}, column {error.field}: {error.reason}")
 
     def show(self) -> int:
         """Print what would be sent."""
         for told in self._told.values():
-            print(f"{told}: would be sent")
+            tell(f"{told}: would be sent")
         say("nothing was sent; the same command without --dry-run sends")
         return INCOMPLETE if self._bad else DONE
 
     async def send(self) -> int:
         """Send one file after another; the first that is not accepted ends the run."""
+        import asyncio
+
         gate = asyncio.Semaphore(1)
         stream = self._uc.run(self._files(gate), self._options())
         hopeless = False
@@ -183,6 +193,8 @@ class _Upload:
         return cut(self._source, self._plan, writer, bad)
 
     def _options(self) -> BulkOptions:
+        from hashlib import blake2b
+
         from ..batch.options import BulkOptions
 
         args = self._args
@@ -226,22 +238,23 @@ class _Upload:
             raise SettingsError(outcome.detail)
         name = getattr(outcome.request, "name", "")
         self._became[name] = _status(outcome)
-        detail = f": {outcome.detail}" if outcome.detail else ""
-        print(f"{self._told[name]}: {self._became[name]}{detail}", flush=True)
+        became = translated(self._became[name])
+        detail = f": {translated(outcome.detail)}" if outcome.detail else ""
+        tell(f"{translated(self._told[name])}: {became}{detail}")
 
     def _sum_up(self, report: Report, *, hopeless: bool) -> int:
         for name, told in self._told.items():
             if name not in self._became:
-                print(f"{told}: not sent")
+                tell(f"{told}: not sent")
         count = Counter(self._became.get(name, "not sent") for name in self._told)
-        print(
+        tell(
             f"{len(self._told)} lists: {count['accepted']} accepted, {count['refused']} refused, "
             f"{count['unknown']} unknown, {count['not sent']} not sent in {report.seconds:.1f} s"
         )
         if count["accepted"]:
-            print("accepted means queued: a list arrives later and inactive; activate it in the portal")
+            tell("accepted means queued: a list arrives later and inactive; activate it in the portal")
         if count["unknown"]:
-            print("unknown: look in the portal whether the list is there; it is never sent again")
+            tell("unknown: look in the portal whether the list is there; it is never sent again")
         if hopeless and not count["accepted"]:
             say(f"ucontact-async: {CHECK_LOGIN}")
             return USAGE
