@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .contract import openapi_document, postman_collection
     from .endpoint import Request, Safety
     from .errors import (
+        Blocked,
         BulkError,
         Forbidden,
         InvalidRequest,
@@ -84,6 +85,7 @@ _HOMES = {
     "AverageTime": "api.campaigns",
     "BackgroundRun": "services",
     "BlockNumber": "api.calls",
+    "Blocked": "errors",
     "Blocking": "blocking",
     "BulkError": "errors",
     "CallWorkflow": "api.calls",
@@ -182,6 +184,7 @@ __all__ = [
     "AverageTime",
     "BackgroundRun",
     "BlockNumber",
+    "Blocked",
     "Blocking",
     "BulkError",
     "CallWorkflow",

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from .api import endpoint_of
 from .api.campaigns import Campaigns, GetQueueSummary
-from .endpoint import Endpoint, Flight, Prepared, Request, Safety
+from .endpoint import Endpoint, Flight, Guard, Pass, Prepared, Request, Safety
 from .errors import (
     NotSent,
     OutcomeUnknown,
@@ -78,6 +78,7 @@ class HttpCaller:
         notify: Callable[[Abandoned], None] | None = None,
         priority: Priority = "interactive",
         pace: Pace | None = None,
+        guard: Guard | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Join the parts; without ``tokens`` only what needs none (the login itself) can be called."""
@@ -89,6 +90,7 @@ class HttpCaller:
         self.tokens = tokens
         self.priority: Priority = priority
         self._pace = pace
+        self.guard = guard
         self._spawn = spawn
         self._notify = notify
         self._clock = clock
@@ -107,6 +109,7 @@ class HttpCaller:
             notify=self._notify,
             priority=priority,
             pace=pace,
+            guard=self.guard,
             clock=self._clock,
         )
 
@@ -135,7 +138,9 @@ class HttpCaller:
         if prepared.safety is not Safety.ONCE:
             return await self.perform(prepared, flight, wait=self.settings.wait)
         # From now on, not from the task's first turn: a process may be stopped in between.
-        task = self._spawn(self.perform(prepared, flight, wait=self.settings.wait, asked=self._clock()))
+        asked = self._clock()
+        given = None if self.guard is None else await self.guard.admit(request)
+        task = self._spawn(self._guarded(prepared, flight, given, asked))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -144,6 +149,27 @@ class HttpCaller:
             else:
                 task.cancel()
             raise
+
+    async def _guarded(self, prepared: Prepared[R], flight: Flight, given: Pass | None, asked: float) -> R:
+        """Perform a call with the pass that it was ``given``, which hears how it ended, also where nobody else does."""
+        flight.may_leave = None if given is None else given.may_leave
+        try:
+            reply = await self.perform(prepared, flight, wait=self.settings.wait, asked=asked)
+        except UContactError as error:
+            told = None if given is None else given.ended(error)
+            raise told or error from None
+        except asyncio.CancelledError:
+            if given is not None and not flight.left:
+                given.ended(NotSent("its caller left"))
+            raise
+        if given is not None:
+            given.ended(None)
+        return reply
+
+    async def clear(self, files: Sequence[Request[Any]]) -> None:
+        """Raise :class:`Blocked` if the client's rules of the dial forbid rows in ``files``."""
+        if self.guard is not None:
+            await self.guard.clear(files)
 
     def _abandon(self, request: Request[Any], task: asyncio.Task[Any]) -> None:
         if self._notify is None:

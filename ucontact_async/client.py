@@ -23,7 +23,7 @@ from .api.dialers import Dialers
 from .api.watch import Watch
 from .caller import Abandoned, HttpCaller
 from .downloads import Downloads
-from .endpoint import Flight, Prepared, Request, Safety
+from .endpoint import Flight, Guard, Prepared, Request, Safety
 from .errors import SettingsError
 from .lane import CommandLane
 from .limiter import Limiter, Priority
@@ -66,7 +66,9 @@ class UContact:
     aiohttp's own client, ``"auto"`` uploads and what may be answered at length, ``"command"`` uploads only. ``ca`` is
     a file of trusted certificates. ``records`` and ``backup_records`` are the hosts of recordings, by default the
     server itself and none.
-    ``profile`` is what is known of the server, or the file that ``ucontact-async probe`` wrote it to.
+    ``profile`` is what is known of the server, or the file that ``ucontact-async probe`` wrote it to. ``rules`` say
+    when, whom and how often may be called, in every way but :meth:`request`: a call that they forbid raises
+    :class:`Blocked`, a row of a run without rules of its own is skipped.
     Raises :class:`SettingsError` for what cannot work.
     """
 
@@ -87,6 +89,7 @@ class UContact:
         lane: Literal["auto", "session", "command"] = "auto",
         profile: ServerProfile | str | Path | None = None,
         ca: str | Path | None = None,
+        rules: DialRules | None = None,
     ) -> None:
         settings = Settings(
             url=origin_of(url),
@@ -112,7 +115,9 @@ class UContact:
             retry=RetryRule(),
             spawn=self._spawn,
             notify=self._notify,
+            guard=_guard_of(rules, settings),
         )
+        self._dial_rules = rules
         self._login = Login(settings, login_caller)
         login_caller.tokens = TokenManager(
             login=self._login.login,
@@ -232,7 +237,8 @@ class UContact:
             on_duplicate: ``"refuse"`` and ``"skip"`` leave out the second of two rows that are the same call,
                 ``"allow"`` sends it.
             not_after: a moment, or a function of the request that gives one, after which a row is not sent.
-            rules: when, whom and how often to call; what they forbid is skipped as ``blocked: NAME``.
+            rules: when, whom and how often to call; what they forbid is skipped as ``blocked: NAME``. Without them
+                those of the client hold.
             dry_run: check, compare and encode everything; send nothing and write no journal.
             ordered: yield outcomes in the order of the input.
             amended: take a journal of another version of the input: known rows are not sent again.
@@ -284,6 +290,8 @@ class UContact:
         """
         from .batch.runner import Bulk
 
+        if options.rules is None:
+            options = msgspec.structs.replace(options, rules=self._dial_rules)
         pace = None if options.max_per_second is None else Pace(options.max_per_second)
         return Bulk(
             items,
@@ -398,6 +406,14 @@ class UContact:
         _log.warning("a cancelled call was finished all the same: %s, %s", type(event.request).__name__, outcome)
         for listener in self._listeners:
             listener(event)
+
+
+def _guard_of(rules: DialRules | None, settings: Settings) -> Guard | None:
+    if rules is None:
+        return None
+    from .batch.rules.guard import DialGuard
+
+    return DialGuard(rules, zone=settings.timezone)
 
 
 def _lane_of(settings: Settings) -> Lane:

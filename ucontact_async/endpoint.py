@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from .errors import UContactError
     from .text import Rules
 
-__all__ = ["Caller", "Endpoint", "EndpointGroup", "Flight", "Prepared", "Progress", "Request", "Safety"]
+__all__ = [
+    "Caller",
+    "Endpoint",
+    "EndpointGroup",
+    "Flight",
+    "Guard",
+    "Pass",
+    "Prepared",
+    "Progress",
+    "Request",
+    "Safety",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -156,6 +167,30 @@ class Flight:
         """Take that back: the attempt surely did not happen, and the next one has to wait."""
 
 
+class Pass(Protocol):
+    """What a guard gave to one call."""
+
+    def may_leave(self) -> bool:
+        """Whether the first byte may leave now; asked in that very moment."""
+        ...
+
+    def ended(self, error: UContactError | None) -> UContactError | None:
+        """Take note of how the call ended, and return what is to be said of it."""
+        ...
+
+
+class Guard(Protocol):
+    """Whoever says which calls may be made at all."""
+
+    async def admit(self, request: Request[Any]) -> Pass | None:
+        """Return the pass of ``request``, ``None`` if it needs none; raise :class:`Blocked` if it gets none."""
+        ...
+
+    async def clear(self, files: Sequence[Request[Any]]) -> None:
+        """Raise :class:`Blocked` naming every row in ``files`` of an upload that may not be called."""
+        ...
+
+
 class Caller(Protocol):
     """Whoever can perform a call."""
 
@@ -166,6 +201,10 @@ class Caller(Protocol):
 
     async def call(self, endpoint: Endpoint[..., R], request: Request[R]) -> R:
         """Perform ``request`` and return its reply, or raise one of our errors."""
+        ...
+
+    async def clear(self, files: Sequence[Request[Any]]) -> None:
+        """Raise :class:`Blocked` if the client's rules of the dial forbid rows in ``files``."""
         ...
 
     async def login(self) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = [
+    "Blocked",
     "BulkError",
     "Forbidden",
     "InvalidRequest",
@@ -69,6 +70,17 @@ class InvalidRequest(UContactError):
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class Blocked(InvalidRequest):
+    """A rule of the dial forbids the call, or rows of an upload. Nothing was sent."""
+
+    def __init__(self, rule: str, reason: str, *, rows: Mapping[int, str] | None = None) -> None:
+        """``rule`` is the name of the rule, ``rows`` that of each blocked row of an upload by its place, from 0."""
+        super().__init__("destination", reason)
+        self.args = (f"blocked: {rule}: {reason}",)
+        self.rule = rule
+        self.rows = dict(rows or {})
 
 
 class NotSent(UContactError):

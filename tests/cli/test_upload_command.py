@@ -164,6 +164,26 @@ def test_a_bad_row_stops_everything(url, tmp_path):
     assert left == [(str(n), "duplicate" if "row 2" in said else "invalid") for n, (_, said) in enumerate(BAD, 3)]
 
 
+def test_rows_that_a_rule_forbids_are_named_and_left_out(url, tmp_path):
+    """With --rules each forbidden row is named by its line and rule and is a reject; a list that changed is seen."""
+    file = write(tmp_path / "f.csv", "destination;alternatives", "0990;", "0991;", "0992;0609123", "0993;")
+    listed = write(tmp_path / "dnc.txt", "0991")
+    document = ['premium = ["0609"]', "[[do_not_call]]", 'file = "dnc.txt"', "[[caps]]", "calls = 1", "hours = 1"]
+    rules = ["--rules", str(write(tmp_path / "rules.toml", *document))]
+    result = upload(url, file, *rules)
+    assert result.returncode == 1
+    assert "row 3: blocked: do not call: a number is on the list" in result.stderr
+    assert "row 4: blocked: premium: a number is premium" in result.stderr
+    assert ask(url, "ledger") == []
+    assert upload(url, file, *rules, "--skip-bad").returncode == 1
+    assert [line.split(";")[1] for line in lines_of(url)] == ["0990", "0993"]
+    with (tmp_path / "f.csv.rejects.csv").open(encoding="utf-8-sig", newline="") as rejects:
+        left = [(row["row"], row["outcome"]) for row in csv.DictReader(rejects, delimiter=";")]
+    assert left == [("3", "blocked: do not call"), ("4", "blocked: premium")]
+    listed.write_text("0990\n0991\n")
+    assert upload(url, file, *rules, "--skip-bad").returncode == 2  # other lists than those that were sent
+
+
 def test_very_many_bad_rows(url, tmp_path):
     """The first twenty are named, all are counted."""
     file = write(tmp_path / "f.csv", "destination", *["x"] * 30)

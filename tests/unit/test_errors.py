@@ -24,6 +24,8 @@ ERRORS = [
     errors.UContactError("something"),
     errors.SettingsError("give a user"),
     errors.InvalidRequest("destination", "is empty"),
+    errors.Blocked("window", "mon 21:00 is outside the calling windows"),
+    errors.Blocked("do not call", "row 3: do not call", rows={3: "do not call"}),
     errors.NotSent("connection refused"),
     errors.NotSent("too late", transient=False),
     errors.Refused("HTTP 405", status=405),
@@ -46,6 +48,7 @@ ERRORS = [
 ]
 FACTS = {
     errors.InvalidRequest: {"field", "reason"},
+    errors.Blocked: {"field", "reason", "rule", "rows"},
     errors.NotSent: {"reason", "transient"},
     errors.Refused: {"status"},
     errors.Throttled: {"status", "retry_after"},

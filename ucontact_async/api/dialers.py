@@ -361,6 +361,7 @@ class Dialers(EndpointGroup):
 
         Raises:
             InvalidRequest: a row breaks a rule; nothing was sent.
+            Blocked: the client's rules of the dial forbid rows; ``error.rows`` has each, and nothing was sent.
         """
         writer = ListWriter(
             campaign=campaign,
@@ -370,7 +371,8 @@ class Dialers(EndpointGroup):
             on_duplicate=on_duplicate,
             rules=self._caller.rules,
         )
-        return await send_files(writer.files(rows), lambda file: self._caller.call(Dialers.upload_file, file))
+        endpoint = Dialers.upload_file
+        return await send_files(writer.files(rows), lambda file: self._caller.call(endpoint, file), self._caller.clear)
 
     async def upload_with_timezone(
         self,
@@ -397,4 +399,4 @@ class Dialers(EndpointGroup):
             rules=self._caller.rules,
         )
         endpoint = Dialers.upload_file_with_timezone
-        return await send_files(writer.files(rows), lambda file: self._caller.call(endpoint, file))
+        return await send_files(writer.files(rows), lambda file: self._caller.call(endpoint, file), self._caller.clear)

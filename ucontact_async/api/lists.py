@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Annotated, Literal, Self
 
@@ -194,12 +194,17 @@ class ListWriter:
         return name
 
 
-async def send_files(files: Iterable[ListFile], send: Callable[[ListFile], Awaitable[None]]) -> UploadReport:
-    """Build every file, then ``send`` one after another; the first that is not accepted ends it."""
+async def send_files(
+    files: Iterable[ListFile],
+    send: Callable[[ListFile], Awaitable[None]],
+    clear: Callable[[Sequence[ListFile]], Awaitable[None]],
+) -> UploadReport:
+    """Build every file, ``clear`` them all, then ``send`` one after another; the first not accepted ends it."""
     built = []
     for file in files:
         built.append(file)
         await asyncio.sleep(0)  # some thousand rows a turn of the loop, and no more
+    await clear(built)
     report: list[UploadedFile] = []
     ended: UploadedFile | None = None
     for file in built:

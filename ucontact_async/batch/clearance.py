@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio.to_thread
 
+from ..api.lists import ListFile
 from ..endpoint import Request
 from ..errors import SettingsError
 from .intake import Job, outcome_of
@@ -58,12 +59,19 @@ class Clearance:
 
     async def blocks(self, job: Job) -> Outcome | None:
         """Return the outcome of ``job`` if it may not go now; what a cap lets pass is booked."""
-        if self._check is not None and self._check.stale:
-            try:
-                await self._read(self._check)
-            except SettingsError as error:
-                return _left_out(job, "blocked: do not call", str(error))
+        try:
+            check = await self.refreshed()
+        except SettingsError as error:
+            return _left_out(job, "blocked: do not call", str(error))
+        if check is not None and isinstance(job.request, ListFile):
+            await anyio.to_thread.run_sync(check.judged, job.request)
         return self.blocked(job)
+
+    async def refreshed(self) -> Check | None:
+        """Return the rules, once lists that changed are read again; raises :class:`SettingsError`."""
+        if self._check is not None and self._check.stale:
+            await self._read(self._check)
+        return self._check
 
     def blocked(self, job: Job) -> Outcome | None:
         """Return the same without waiting."""

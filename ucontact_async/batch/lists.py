@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from ..api.lists import ListFile, ListWriter
-from ..errors import InvalidRequest
+from ..errors import Blocked, InvalidRequest
 from ..list_file import ListRow, read_number
 from .operations import Operation, Plan
+from .rules.rules import Block
 from .sources import Row
 
 __all__ = ["UPLOAD", "BadRow", "Cut", "cut", "stem_of"]
@@ -60,14 +61,26 @@ class BadRow(msgspec.Struct, frozen=True):
     duplicate: bool = False
 
 
-def cut(rows: Iterable[Row], plan: Plan[ListRow], writer: ListWriter, bad: Callable[[BadRow], None]) -> Iterator[Cut]:
-    """Yield the files that ``writer`` makes of the sound ``rows``; tell ``bad`` the others, by the file's columns."""
+def cut(
+    rows: Iterable[Row],
+    plan: Plan[ListRow],
+    writer: ListWriter,
+    bad: Callable[[BadRow], None],
+    forbids: Callable[[ListRow], Block | None] = lambda _: None,
+) -> Iterator[Cut]:
+    """Yield the files that ``writer`` makes of the sound ``rows``; tell ``bad`` the others, by the file's columns.
+
+    ``forbids`` says which rule of the dial a row breaks.
+    """
     first = last = 0
     for row in rows:
         try:
             planned = plan.request(row)
         except InvalidRequest as error:
             bad(BadRow(row, error))
+            continue
+        if (block := forbids(planned)) is not None:
+            bad(BadRow(row, Blocked(block.rule, block.detail)))
             continue
         try:
             file = writer.add(planned, row.number)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import JournalMismatch, SettingsError, Unauthorized
+from ..errors import Blocked, JournalMismatch, SettingsError, Unauthorized
 from .bulk import journal_of, rejects_of
 from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals, tell
 from .language import translated
@@ -54,6 +54,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--name", metavar="STEM", help="what the names of the lists begin with (FILE's own name)")
     add_map(parser)
     add("--sheet", metavar="NAME", help="the sheet of a workbook that has several")
+    what = "whom not to call (TOML): do-not-call lists, numbers; hours and caps are the dialer's business"
+    add("--rules", metavar="FILE", type=Path, help=what)
     add("--skip-bad", action="store_true", help="leave out rows that break a rule; without it they stop everything")
     add("--on-duplicate", choices=("refuse", "allow"), default="refuse", help="a number that is there already is bad")
     add("--dry-run", action="store_true", help="check everything, print the files, send nothing")
@@ -108,7 +110,13 @@ class _Upload:
     def __init__(
         self, args: argparse.Namespace, source: CsvSource | WorkbookSource, planned: Plan[ListRow], uc: UContact
     ) -> None:
+        from hashlib import blake2b
+
+        import msgspec
+
         from ..batch.lists import stem_of
+        from ..batch.rules.file import read_rules
+        from ..batch.rules.guard import row_check
 
         self._args = args
         self._source = source
@@ -118,6 +126,9 @@ class _Upload:
         self._told: dict[str, str] = {}
         self._became: dict[str, str] = {}
         self._bad = 0
+        self._rules = None if args.rules is None else msgspec.structs.replace(read_rules(args.rules), caps=())
+        self._forbids = (lambda _: None) if self._rules is None else row_check(self._rules, uc.rules.zone)
+        self._left = blake2b(digest_size=16)
 
     def check(self) -> bool:
         """Look at every row, name the bad ones, and return whether the others may be sent."""
@@ -135,10 +146,12 @@ class _Upload:
 
     def _name(self, found: BadRow) -> None:
         self._bad += 1
+        # What rules leave out today they may let pass tomorrow: then it is another upload.
+        self._left.update(f"{found.row.number} ".encode() if isinstance(found.error, Blocked) else b"")
         if self._bad <= _NAMED:
             row, error = found.row, found.error
-            if row.problem:
-                say(f"row {row.number}: {error.reason}")
+            if row.problem or isinstance(error, Blocked):
+                say(f"row {row.number}: {error.reason if row.problem else error}")
             else:
                 say(f"row {row.number}, column {error.field}: {error.reason}")
 
@@ -190,7 +203,7 @@ class _Upload:
             on_duplicate=args.on_duplicate,
             rules=self._uc.rules,
         )
-        return cut(self._source, self._plan, writer, bad)
+        return cut(self._source, self._plan, writer, bad, self._forbids)
 
     def _options(self) -> BulkOptions:
         from hashlib import blake2b
@@ -202,6 +215,7 @@ class _Upload:
         operation = f"upload to {args.campaign} as {self._stem} by {self._uc.rules.user}, {args.rows_per_file} a list"
         operation += f", in {args.timezone_of_list}" if args.timezone_of_list else ""
         rows = f"{self._source.digest} {args.skip_bad} {args.on_duplicate} {sorted(mapping_of(args).items())}"
+        rows += self._left.hexdigest() if self._rules is not None else ""
         return BulkOptions(
             journal=None if args.no_journal else journal_of(args),
             max_concurrency=1,
@@ -209,6 +223,7 @@ class _Upload:
             max_unknown=0,
             on_duplicate="allow",
             retry_refused=args.retry_refused,
+            rules=self._rules,
             operation=operation,
             digest=blake2b(rows.encode(), digest_size=16).hexdigest(),
         )
@@ -223,7 +238,8 @@ class _Upload:
         rejects = Rejects(rejects_of(args), self._source.columns)
 
         def reject(found: BadRow) -> None:
-            reason = "duplicate" if found.duplicate else "invalid"
+            blocked = isinstance(found.error, Blocked) and f"blocked: {found.error.rule}"
+            reason = blocked or ("duplicate" if found.duplicate else "invalid")
             rejects.add(Outcome(index=0, status=Status.SKIPPED, row=found.row, reason=reason, detail=str(found.error)))
 
         for _ in self._cut(reject):

@@ -5,6 +5,7 @@ It sees requests and cells. The journal, outcomes and when it is asked are other
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
@@ -15,8 +16,10 @@ import msgspec
 
 from ...api.calls import AgentCall, AgentCallWithData
 from ...api.dialers import DialerTask, Respool, ScheduledCall
+from ...api.lists import ListFile
 from ...endpoint import Request
-from ...errors import SettingsError
+from ...errors import InvalidRequest, SettingsError
+from ...list_file import decode_row, plain_number
 from ...settings import zone_of
 from ...text import parse_timestamp
 from .caps import CallBook, Cap
@@ -30,6 +33,7 @@ CALLS = (ScheduledCall, Respool, DialerTask, AgentCall, AgentCallWithData)
 """The requests that make a telephone ring; rules do not concern any other."""
 
 BY_NUMBER = "number"
+_FILES = 8
 
 
 class DialRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +43,10 @@ class DialRules(msgspec.Struct, frozen=True, kw_only=True):
 
     A call is judged at the moment when it rings: at its ``calldate``, or now. It is asked before anything is sent,
     after every wait and in the step that writes the first byte. A call that a rule forbids is skipped with the reason
-    ``blocked: NAME``; the next run asks again. Requests that ring nobody are let pass.
+    ``blocked: NAME``; the next run asks again. Requests that ring nobody are let pass. Given to a client
+    (``UContact(..., rules=...)``) they hold for its single calls too, which raise :class:`Blocked`, and for its runs
+    that have no rules of their own. Of the rows of an upload, which a dialer calls when it likes, only the numbers are
+    judged: by ``dialable``, ``regions``, ``premium`` and ``do_not_call``.
 
     * ``windows`` and ``holidays`` (dates, or anything with ``in``): names ``window`` and ``holiday``. They go by the
       customer's zone: the cell in ``zone_column``, else ``zone``: the name of a zone, a function of the request that
@@ -48,7 +55,8 @@ class DialRules(msgspec.Struct, frozen=True, kw_only=True):
     * ``not_before``, ``not_after``: a column with the first and last moment at which the row may ring, or a function of
       the request. Without an offset it is the customer's time. An empty cell is no limit.
     * ``do_not_call``: lists; no number of a row may be on any, alternatives included.
-    * ``caps``: how often in how many hours, counted in the run's journal and in ``journals``, those of other runs.
+    * ``caps``: how often in how many hours, counted in the run's journal and in ``journals``, those of other runs;
+      for single calls in ``journals`` and among themselves.
     * ``dialable``: what a number must begin with, as it is dialled: name ``prefix``.
     * ``regions``: the countries that may be called, ISO codes such as ``UY``; numbers without country code are of the
       first (needs ``pip install 'ucontact-async[phone]'``). ``premium`` and ``international`` numbers are refused;
@@ -136,6 +144,8 @@ class Check:
         self._lists = [NumberList(rule, self._numbering, now) for rule in rules.do_not_call]
         self._zones: dict[str, ZoneInfo | None] = {}
         self._booked: dict[int, tuple[tuple[str, ...], float]] = {}
+        # A file of thousands of rows is asked about three times; in a thread first, for it takes up to a second.
+        self.judged = functools.lru_cache(_FILES)(self._judged)
 
     @property
     def stale(self) -> bool:
@@ -147,6 +157,7 @@ class Check:
         for numbers in self._lists:
             if numbers.changed:
                 numbers.read()
+                self.judged.cache_clear()
 
     def count(self, request: Request[Any], sent: datetime) -> None:
         """Book a call of another run, which was ``sent`` then."""
@@ -159,6 +170,8 @@ class Check:
 
         ``cells`` are those of its row; ``counted`` says that it is one of those booked by :meth:`count`.
         """
+        if isinstance(request, ListFile):
+            return self.judged(request)
         if not isinstance(request, CALLS):
             return None
         moment = rings_at(request, self._now(), self._server_zone)
@@ -170,6 +183,33 @@ class Check:
         if block is None and self.rules.caps and not counted:
             block = self._over(key, request, moment.timestamp())
         return block
+
+    def blocked_number(self, numbers: tuple[str, ...]) -> Block | None:
+        """Return what forbids that ``numbers`` are called at all: all that a list is judged by, which others dial."""
+        return self._forbidden_number(numbers) or self._listed(numbers)
+
+    def blocked_rows(self, file: ListFile) -> dict[int, Block]:
+        """Return what forbids rows of ``file``, by their place in it, from 0.
+
+        It takes 40 microseconds a row, with ``regions`` 200.
+        """
+        found = {}
+        for place, line in enumerate(file.content.decode(errors="replace").split("\n")):
+            try:
+                row = decode_row(line.removesuffix("\r"))
+            except InvalidRequest:  # the server drops such lines
+                continue
+            numbers = tuple(plain_number(number) for number in (row.destination, *row.alternatives))
+            if (block := self.blocked_number(numbers)) is not None:
+                found[place] = block
+        return found
+
+    def _judged(self, file: ListFile) -> Block | None:
+        found = self.blocked_rows(file)
+        if not found:
+            return None
+        place, first = next(iter(found.items()))
+        return Block(first.rule, f"row {place} of the list: {first.detail}")
 
     def release(self, key: int) -> None:
         """Take back what was booked under ``key``: it surely did not happen."""
