@@ -20,7 +20,7 @@ from email.parser import BytesParser
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-SUFFIXES = {".py", ".typed", ".css", ".csv", ".html", ".js", ".sql"}
+SUFFIXES = {".py", ".typed", ".css", ".csv", ".html", ".js", ".po", ".sql"}
 SHIPPED = ("ucontact_async/", "tests/", "examples/", "benchmarks/")
 TOP = {"LICENSE", "README.md", "pyproject.toml", ".gitignore"}
 # No path of the machine that built it.
@@ -48,7 +48,9 @@ def wheel_problems(path: Path, project: dict[str, object]) -> list[str]:
     package = {file for file in known() if file.startswith(f"{name}/")}
     about = {f"{info}/{file}" for file in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
     problems = differing("the wheel", set(files), package | about)
-    problems += [f"the wheel holds a {Path(file).suffix}: {file}" for file in package if Path(file).suffix not in SUFFIXES]
+    problems += [
+        f"the wheel holds a {Path(file).suffix}: {file}" for file in package if Path(file).suffix not in SUFFIXES
+    ]
     problems += [f"{file} names a path of this machine" for file, content in files.items() if PATHS.search(content)]
     if f"{name}/py.typed" not in files:
         problems.append("the wheel lacks py.typed")

@@ -76,7 +76,7 @@ class DialGuard:
         async with self._opening:
             if self._clearance is None:
                 options = BulkOptions(rules=self._rules)
-                self._clearance = await Clearance.opened(options, zone=self._zone, now=self._now)
+                self._clearance = await Clearance.opened(options, tuple, zone=self._zone, now=self._now)
             assert self._clearance is not None
             check = await self._clearance.refreshed()
         assert check is not None
