@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / ROOT
 FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
     "environment errors java_dates local_time settings text list_file",
     "endpoint codec wire api contract",
-    "pool lane answers downloads uploads tokens token_store retry limiter adaptive pace serving",
+    "pool lane answers desync downloads uploads tokens token_store retry limiter adaptive pace serving",
     "caller",
     "batch recordings login",
     "client",  # over batch too: it mounts bulk and stream
@@ -34,6 +34,8 @@ ALSO = {
     ("pool", "uploads"),
     ("lane", "pool"),
     ("lane", "answers"),
+    ("lane", "desync"),
+    ("pool", "desync"),
     ("limiter", "adaptive"),
     ("limiter", "pace"),
 }
@@ -45,7 +47,7 @@ TOWERS = {  # beside the floors: all that each may stand on; only the top three 
 TOP = {"__init__", "cli", "__main__"}
 
 CONFINED = {  # a module or call, and the only modules that may use it
-    "aiohttp": "pool lane answers downloads uploads serving emulator emulator.*",
+    "aiohttp": "pool lane answers desync downloads uploads serving emulator emulator.*",
     "anyio": "*",
     "argparse": "cli cli.* __main__",
     "backoff": "retry",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .batch.settle import ReplaceSchedule
     from .batch.table import Table
     from .blocking import Blocking, run
-    from .caller import Abandoned
+    from .caller import Abandoned, Doubted
     from .client import UContact
     from .contract import openapi_document, postman_collection
     from .endpoint import Request, Safety
@@ -98,6 +98,7 @@ _HOMES = {
     "Dialled": "batch.audit",
     "Disposition": "api.calls",
     "DoNotCall": "batch.rules.do_not_call",
+    "Doubted": "caller",
     "DownloadReport": "recordings.report",
     "Downloaded": "recordings.report",
     "FileTokenStore": "token_store",
@@ -197,6 +198,7 @@ __all__ = [
     "Dialled",
     "Disposition",
     "DoNotCall",
+    "Doubted",
     "DownloadReport",
     "Downloaded",
     "FileTokenStore",

@@ -35,7 +35,7 @@ from .text import Rules
 from .tokens import Token, TokenManager
 from .wire import Answer, Reply, read_answer
 
-__all__ = ["Abandoned", "HttpCaller"]
+__all__ = ["Abandoned", "Doubted", "HttpCaller"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -53,6 +53,35 @@ class Abandoned(msgspec.Struct, frozen=True):
     request: Request[Any]
     reply: Any = None
     error: UContactError | None = None
+
+    def __str__(self) -> str:
+        outcome = "succeeded" if self.error is None else type(self.error).__name__
+        return f"a cancelled call was finished all the same: {type(self.request).__name__}, {outcome}"
+
+
+class Doubted(msgspec.Struct, frozen=True):
+    """An event: a call that was answered, over a connection that gave one answer too many later.
+
+    Its reply, or that it was refused, may be that of another call: nobody knows whether it happened.
+    """
+
+    request: Request[Any]
+
+    def __str__(self) -> str:
+        return f"the answer to a call may be that of another: {type(self.request).__name__}"
+
+
+class _Call(Flight):
+    """A call of its own, of no run."""
+
+    def __init__(self, request: Request[Any], notify: Callable[[Abandoned | Doubted], None] | None) -> None:
+        self._request = request
+        self._notify = notify
+
+    def doubt(self) -> None:
+        super().doubt()
+        if self._notify is not None:
+            self._notify(Doubted(self._request))
 
 
 class Spawn(Protocol):
@@ -75,7 +104,7 @@ class HttpCaller:
         retry: RetryRule,
         spawn: Spawn,
         tokens: TokenManager | None = None,
-        notify: Callable[[Abandoned], None] | None = None,
+        notify: Callable[[Abandoned | Doubted], None] | None = None,
         priority: Priority = "interactive",
         pace: Pace | None = None,
         guard: Guard | None = None,
@@ -131,10 +160,11 @@ class HttpCaller:
         """Perform ``request`` and return its reply.
 
         If this is cancelled after the first byte of something that must not be repeated, the call is finished in a
-        task of the client and its end is reported as :class:`Abandoned`.
+        task of the client and its end is reported as :class:`Abandoned`. If its answer turns out to be in doubt after
+        it was returned, that is reported as :class:`Doubted`.
         """
         prepared = endpoint.prepare(request, self._rules)
-        flight = Flight()
+        flight = _Call(request, self._notify)
         if prepared.safety is not Safety.ONCE:
             return await self.perform(prepared, flight, wait=self.settings.wait)
         # From now on, not from the task's first turn: a process may be stopped in between.
@@ -227,7 +257,13 @@ class HttpCaller:
             flight.progress = None
             if flight.arms:
                 flight.withdraw()
-            await asyncio.sleep(pause)
+            await self._rest(pause, flight, prepared.safety)
+
+    @staticmethod
+    async def _rest(seconds: float, flight: Flight, safety: Safety) -> None:
+        await asyncio.sleep(seconds)
+        if flight.doubted and flight.lost is not None and safety is Safety.ONCE:
+            raise flight.lost  # the answer that allowed another try may have been that of another call
 
     def _in_time(self, pause: float, wait: float | None, send_by: float | None) -> bool:
         return (wait is None or pause <= wait) and (send_by is None or self._clock() + pause <= send_by)
@@ -235,7 +271,7 @@ class HttpCaller:
     async def _try(
         self, prepared: Prepared[R], flight: Flight, token: Token | None, send_by: float | None, wait: float | None
     ) -> R:
-        attempt = Attempt(send_by=send_by, clock=self._clock, may_leave=flight.may_leave)
+        attempt = Attempt(send_by=send_by, clock=self._clock, may_leave=flight.may_leave, flight=flight)
         flight.progress = attempt
         if flight.forbidden:
             attempt.forbid()

@@ -21,7 +21,7 @@ from .api.calls import Calls
 from .api.campaigns import Campaigns
 from .api.dialers import Dialers
 from .api.watch import Watch
-from .caller import Abandoned, HttpCaller
+from .caller import Abandoned, Doubted, HttpCaller
 from .downloads import Downloads
 from .endpoint import Flight, Guard, Prepared, Request, Safety
 from .errors import SettingsError
@@ -106,7 +106,7 @@ class UContact:
             profile=ServerProfile.read(profile) if isinstance(profile, str | Path) else profile or ServerProfile(),
         )
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._listeners: list[Callable[[Abandoned], None]] = []
+        self._listeners: list[Callable[[Abandoned | Doubted], None]] = []
         self._watches: WeakSet[Watch[Any]] = WeakSet()
         login_caller = HttpCaller(
             settings=settings,
@@ -176,8 +176,8 @@ class UContact:
         twin._mount(self._caller.with_options(settings, priority or self._caller.priority))
         return twin
 
-    def listen(self, listener: Callable[[Abandoned], None]) -> None:
-        """Have ``listener`` called with every :class:`Abandoned` event."""
+    def listen(self, listener: Callable[[Abandoned | Doubted], None]) -> None:
+        """Have ``listener`` called with every :class:`Abandoned` and :class:`Doubted` event."""
         self._listeners.append(listener)
 
     async def send(self, request: Request[R]) -> R:
@@ -401,9 +401,8 @@ class UContact:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _notify(self, event: Abandoned) -> None:
-        outcome = "succeeded" if event.error is None else type(event.error).__name__
-        _log.warning("a cancelled call was finished all the same: %s, %s", type(event.request).__name__, outcome)
+    def _notify(self, event: Abandoned | Doubted) -> None:
+        _log.warning("%s", event)
         for listener in self._listeners:
             listener(event)
 

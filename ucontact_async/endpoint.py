@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ca
 import msgspec
 
 from .codec import FormCodec
-from .errors import NotSent, OutcomeUnknown, Throttled, Unauthorized
+from .errors import NotSent, OutcomeUnknown, Throttled, Unauthorized, UnreadableReply
 from .wire import Reply, fields_of, masked
 
 if TYPE_CHECKING:
@@ -149,6 +149,9 @@ class Flight:
     progress: Progress | None = None
     forbidden: bool = False
 
+    doubted: bool = False
+    """Whether one of its answers may be that of another call."""
+
     def forbid(self) -> None:
         """See to it that no first byte leaves from now on: cancelling alone may come one turn too late."""
         self.forbidden = True
@@ -159,6 +162,12 @@ class Flight:
     def left(self) -> bool:
         """Whether a byte of the call may have left."""
         return self.progress is not None and self.progress.left
+
+    def doubt(self) -> None:
+        """Note that a connection gave too many answers, of which one was taken for that of this call."""
+        self.doubted = True
+        if self.lost is None:
+            self.lost = UnreadableReply("its connection gave an answer too many: this may be that of another call")
 
     async def arm(self) -> None:
         """Make durable that the call may leave from now on; awaited before the first byte, again after a withdrawal."""

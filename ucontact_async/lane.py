@@ -17,8 +17,9 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 
 from .answers import Heads, unchunked
+from .desync import LOOK, AnswerLog, Handler, readable, second
 from .errors import UnreadableReply
-from .pool import KEEPALIVE, Attempt, Outgoing, Phase, SessionLane, expired, failure_of, readable
+from .pool import KEEPALIVE, Attempt, Outgoing, Phase, SessionLane, expired, failure_of
 from .wire import COMMAND_LIMIT, Answer
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ LARGEST = 16_384
 # A connection that was answered so lately is not asked whether something waits on it: a system call a request. Until
 # one of them has ended without a "Connection: close".
 LATELY = 0.001
-_TWICE = "more than one answer came for one request"
 
 
 class _Unfit(Exception):
@@ -57,6 +57,7 @@ class Link(asyncio.BufferedProtocol):
         "answers",
         "attempt",
         "deadline",
+        "log",
         "quiet_since",
         "transport",
         "waiter",
@@ -73,6 +74,7 @@ class Link(asyncio.BufferedProtocol):
         self.deadline = math.inf
         self.quiet_since = 0.0
         self.answers = answers
+        self.log = handler.log if isinstance(handler, Handler) else AnswerLog()
         self._handler: ResponseHandler = handler
         self._connection = connection
         self._lane = lane
@@ -108,7 +110,8 @@ class Link(asyncio.BufferedProtocol):
         self._filled += nbytes
         waiter = self.waiter
         if waiter is None:
-            self._lane.desynchronised(self)
+            self.log.surplus(bytes(self._view[: self._filled]))
+            self._lane.drop(self)
             return
         if waiter.done():  # given up this very turn: too late for anyone
             self._filled = 0
@@ -133,7 +136,7 @@ class Link(asyncio.BufferedProtocol):
         assert self.attempt is not None
         if (known := self._heads.repeated(self._buffer, filled)) is not None:
             self.attempt.phase = Phase.ANSWERED
-            self.free(keep=True)
+            self.free(known, keep=True)
             return known
         head = self._heads.find(self._buffer, filled, self._handler)
         if head is None:
@@ -152,12 +155,11 @@ class Link(asyncio.BufferedProtocol):
             return None
         # The first answer that a connection ever gives cannot be that of an earlier request.
         if filled > end and self.answers:
-            self._lane.desynchronised(self)
-            raise UnreadableReply(_TWICE, status=200)
+            raise self.log.twice(200, bytes(self._view[end:filled]))
         answer = Answer(200, head.headers, body)
         if keep := filled == end and not head.closes:
             self._heads.remember(bytes(self._view[:filled]), answer)
-        self.free(keep=keep)
+        self.free(answer, keep=keep)
         return answer
 
     async def read_on(self, outgoing: Outgoing, attempt: Attempt, deadline: float) -> Answer:
@@ -178,16 +180,18 @@ class Link(asyncio.BufferedProtocol):
                 if len(body) > outgoing.limit:
                     raise UnreadableReply(f"the answer is longer than {outgoing.limit} bytes", status=message.code)
         if handler._buffer and self.answers:  # noqa: SLF001  the only sign of a second answer behind the first
-            self._lane.desynchronised(self)
-            raise UnreadableReply(_TWICE, status=message.code)
+            raise self.log.twice(message.code, second(handler))
         if keep := not handler.should_close:
             self.transport.set_protocol(self)
-        self.free(keep=keep)
         framed = "Content-Length" in message.headers or "Transfer-Encoding" in message.headers
-        return Answer(message.code, message.headers, bytes(body), weak=not framed)
+        answer = Answer(message.code, message.headers, bytes(body), weak=not framed)
+        self.free(answer, keep=keep)
+        return answer
 
-    def free(self, *, keep: bool) -> None:
+    def free(self, answer: Answer, *, keep: bool) -> None:
         """Be done with the request: be idle, or be closed."""
+        if self.answers and self.attempt is not None:
+            self.log.enter(self.attempt.flight, answer)
         self.waiter = self.attempt = None
         self.deadline = math.inf
         self._filled = 0
@@ -201,6 +205,7 @@ class Link(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Close the connection."""
+        self.log.clear()
         self._connection.close()
 
     def pause_writing(self) -> None:
@@ -296,9 +301,9 @@ class CommandLane:
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._wakes = None, math.inf
-        idle, self._idle = self._idle, []
-        for link in idle:
-            if link in self._links and not link.transport.is_closing():
+        self._idle.clear()
+        for link in tuple(self._links):
+            if link.attempt is None and not link.transport.is_closing():
                 self._links.discard(link)
                 # To aiohttp: its connector waits for the end of each.
                 link.give_back()
@@ -312,12 +317,10 @@ class CommandLane:
         while self._idle:
             link = self._idle.pop()
             quiet = self.loop.time() - link.quiet_since
-            if (
-                link.transport.is_closing()
-                or quiet > self._keepalive
-                or (quiet > self._lately and self._probe(link.transport))
-            ):
+            if link.transport.is_closing() or quiet > self._keepalive:
                 self.drop(link)
+            elif quiet > self._lately and self._probe(link.transport):
+                self._retire(link)
             else:
                 return link
         return None
@@ -372,7 +375,10 @@ class CommandLane:
         """Keep a connection whose request was answered, or close it."""
         if keep and not self._fresh:
             link.quiet_since = self.loop.time()
-            self._idle.append(link)
+            if link.log.full:
+                self._retire(link)
+            else:
+                self._idle.append(link)
         else:
             self.drop(link)
 
@@ -386,15 +392,9 @@ class CommandLane:
         if link in self._links:
             self._lately = -1.0
 
-    def desynchronised(self, link: Link) -> None:
-        """Give up a connection that gave an answer nobody asked for."""
-        if link in self._links:
-            _log.warning(
-                "a connection gave an answer more than it was asked for, after %d: outcomes that came over it may be "
-                "those of their neighbours; connection='fresh' rules that out",
-                link.answers,
-            )
-        self.drop(link)
+    def _retire(self, link: Link) -> None:
+        """Use a connection no more, and close it when what waits on it, or is about to come, was read."""
+        self.loop.call_later(LOOK, self.drop, link)
 
     def _wake(self, moment: float) -> None:
         """See to it that :meth:`_sweep` runs at ``moment``."""

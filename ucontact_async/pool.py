@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import functools
 import os
-import select
 import socket
 import ssl
 import struct
-import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,16 +21,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import aiohttp
 import msgspec
 
+from .desync import Handler, LastLooks, readable
 from .errors import NotSent, ReplyLost, UContactError, UnreadableReply
 from .uploads import PIECE, LargeBody
 from .wire import CONTENT_TYPE, Answer, address
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
+    from .endpoint import Flight
     from .settings import Settings
 
 __all__ = [
@@ -96,6 +96,8 @@ class Attempt(msgspec.Struct, kw_only=True, eq=False):
     may_leave: Callable[[], bool] | None = None
     large: LargeBody | None = None
     transport: asyncio.Transport | None = None
+    flight: Flight | None = None
+    handler: Handler | None = None
 
     @property
     def left(self) -> bool:
@@ -178,28 +180,6 @@ class Lane(Protocol):
 _ATTEMPT: ContextVar[Attempt] = ContextVar("ucontact_async_attempt")
 
 
-# What poll is asked for; 0 where there is no poll.
-_SIGNS: int = select.POLLIN | getattr(select, "POLLRDHUP", 0) if hasattr(select, "poll") else 0
-
-
-def readable(transport: asyncio.Transport) -> bool:
-    """Return whether bytes or the end of the stream wait on an idle connection: it must not be used again."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or (number := sock.fileno()) < 0:
-        return True
-    if not _SIGNS:
-        return bool(select.select([number], [], [], 0)[0])
-    poller = select.poll()
-    poller.register(number, _SIGNS)
-    return bool(poller.poll(0))
-
-
-def _read_little(transport: asyncio.Transport | None) -> None:
-    """Have asyncio read answers into 16 KiB instead of 256: on glibc a bigger buffer costs three system calls each."""
-    if isinstance(getattr(transport, "max_size", None), int):
-        transport.max_size = 16_384  # type: ignore[union-attr]  # an attribute of asyncio's own socket transport
-
-
 def _usable(connection: Connection, probe: Callable[[asyncio.Transport], bool]) -> bool:
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
@@ -219,7 +199,8 @@ class _GuardedConnector(aiohttp.TCPConnector):
         else:
             super().__init__(limit=0, ssl=context, keepalive_timeout=KEEPALIVE)
         self.probe = probe
-        self._seen: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
+        self.last_looks = LastLooks()
+        self._factory: functools.partial[Any] = functools.partial(Handler, loop=asyncio.get_running_loop())
 
     async def connect(
         self,
@@ -231,20 +212,21 @@ class _GuardedConnector(aiohttp.TCPConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
-            assert protocol is not None
-            reused = protocol in self._seen
-            self._seen.add(protocol)
-            if not reused:
-                _read_little(connection.transport)
-                break
+            assert isinstance(protocol, Handler)
+            reused, protocol.used = protocol.used, True
             # Asked again before the first byte; but what the loop reads until then, half an answer, nobody can see.
-            if _usable(connection, self.probe):
+            if not reused or _usable(connection, self.probe):
                 break
-            connection.close()
+            if protocol.should_close:
+                connection.close()
+            else:
+                self.last_looks.begin(connection.close)
         if attempt.expired():
             connection.release()
             raise expired()
         attempt.connected(connection.transport, reused=reused)
+        attempt.handler = protocol
+        protocol.asked += attempt.guarded
         return connection
 
 
@@ -262,6 +244,8 @@ class _GuardedRequest(aiohttp.ClientRequest):
             if conn.transport is not None:
                 conn.transport.abort()
             return
+        if attempt.handler is not None:
+            attempt.handler.asked += not attempt.guarded
         attempt.guarded = True
         await super().write_bytes(writer, conn, content_length)
 
@@ -286,6 +270,7 @@ class SessionLane:
             async with asyncio.timeout(outgoing.timeout):
                 while True:
                     attempt.stale = False
+                    attempt.guarded = not outgoing.body  # then aiohttp asks nobody
                     try:
                         return await self._post(session, outgoing, attempt)
                     except (aiohttp.ClientError, OSError):
@@ -305,6 +290,8 @@ class SessionLane:
         """Close all connections."""
         session, self._session = self._session, None
         if session is not None:
+            if isinstance(session.connector, _GuardedConnector):
+                session.connector.last_looks.end()
             await session.close()
 
     async def lease(self, attempt: Attempt) -> Connection:
@@ -316,7 +303,10 @@ class SessionLane:
         assert connector is not None
         token = _ATTEMPT.set(attempt)
         try:
-            return await connector.connect(self.blank("/", None), [], _timeouts())
+            connection = await connector.connect(self.blank("/", None), [], _timeouts())
+            assert attempt.handler is not None
+            attempt.handler.asked = -1  # from now on that is another lane's to know
+            return connection
         finally:
             _ATTEMPT.reset(token)
 
@@ -366,7 +356,7 @@ class SessionLane:
             if not attempt.left:
                 # What was read in the turn between connection and guard was there before our request.
                 raise aiohttp.ClientConnectionError
-            if outgoing.body and not attempt.guarded:
+            if not attempt.guarded:
                 raise RuntimeError("this version of aiohttp writes past our guard; use one that ucontact-async allows")
             attempt.phase = Phase.ANSWERED
             body = bytearray()
@@ -382,7 +372,10 @@ class SessionLane:
             response.close()
             raise
         framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
-        return Answer(response.status, response.headers, bytes(body), weak=not framed)
+        answer = Answer(response.status, response.headers, bytes(body), weak=not framed)
+        if attempt.handler is not None:
+            attempt.handler.answered(attempt.flight, answer)
+        return answer
 
 
 def _timeouts() -> aiohttp.ClientTimeout:

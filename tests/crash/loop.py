@@ -202,6 +202,7 @@ class Loop(asyncio.BaseEventLoop):
         if sock is None or ssl is not None:
             raise NotImplementedError("only a connected socket, and no TLS")
         link = self._connected.pop(sock.fileno())
+        link.owner = self
         sock.close()
         protocol = factory()
         transport = Transport(self, link, protocol)
@@ -335,9 +336,12 @@ class Transport(asyncio.Transport):
             return
         what = inbox.pop(0)
         if isinstance(what, bytes):
+            pieces = [what]
             while inbox and isinstance(inbox[0], bytes):
-                what += inbox.pop(0)
-            self._hand_over(what)
+                pieces.append(inbox.pop(0))
+            for piece in pieces:
+                self.link.read(piece)
+            self._hand_over(b"".join(pieces))
         elif what is None:
             if not self._protocol.eof_received():
                 self.close()

@@ -19,8 +19,10 @@ CHANGES = (
     "failed > sent",
     "unknown > sent",
     "sent > sent",
+    "succeeded > unknown",
+    "failed > unknown",
 )
-"""The last is that of a call that was removed and is being inserted again."""
+"""That from sent to sent is of a call that was removed and is being inserted again; the last two take a word back."""
 
 
 def change_of(old, new, reason, *, opening):
@@ -45,7 +47,11 @@ _HARMLESS = {
     *BETWEEN,
     *({*PROCESS} - {"restart", "outage"}),
 }
+_NO_SURPLUS = {*KINDS} - {"extra_answer", "extra_answer_and_close"}
+_WHY_NOT = "no connection gives an answer too many, or it says of itself that it is none"
 NEVER = {
+    "succeeded > unknown": (_NO_SURPLUS, _WHY_NOT),
+    "failed > unknown": (_NO_SURPLUS, _WHY_NOT),
     "sent > failed": (
         {*KINDS} - {"token_dies", "redirect_to_login"},
         "only a token refused twice fails a row that was marked; what else says no waits until a read is answered",

@@ -166,7 +166,7 @@ class Books(msgspec.Struct):
         """Return whether nothing is left to do that another run would do; those in ``refused`` always are."""
         if self.error is not None or self.report is None or self.report.stopped is not None:
             return False
-        for outcome in self.outcomes:
+        for outcome in self.words():
             again = is_removal(outcome.request) or (policy.settles and isinstance(outcome.request, ScheduledCall))
             if said_of(outcome) == "failed":
                 final = outcome.reason in REFUSED and (not policy.retry_refused or name_of(outcome.request) in refused)
@@ -176,9 +176,13 @@ class Books(msgspec.Struct):
                 return False
         return True
 
+    def words(self):
+        """Return the last word on each row."""
+        return list({outcome.index: outcome for outcome in self.outcomes}.values())
+
     def said(self):
         """Return how often each status is said of each name."""
         said = {}
-        for outcome in self.outcomes:
+        for outcome in self.words():
             said.setdefault(name_of(outcome.request), Counter())[said_of(outcome)] += 1
         return said

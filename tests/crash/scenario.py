@@ -4,6 +4,7 @@ Everything is drawn from the kinds of faults and one seed, so these two and the 
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import shutil
@@ -160,7 +161,7 @@ class Run:
             loop.run_until_complete(loop.shutdown_asyncgens())
         except Crash:
             self.crashed = died = True
-            self._delivered.append(Counter((name_of(each.request), said_of(each)) for each in books.outcomes))
+            self._delivered.append(Counter((name_of(each.request), said_of(each)) for each in books.words()))
             self._die(loop)
             return None
         except (JournalError, asyncio.CancelledError) as error:
@@ -187,6 +188,12 @@ class Run:
             Path(self.path + tail).write_bytes(held)
         self._count_sent()
         self.world.pass_time(self.policy.away)
+
+    def _end_run(self, loop):
+        """Whoever dies before, or cannot write any more, takes nothing back."""
+        for link in self.server.links:
+            if link.owner is loop:
+                link.run_ended()
 
     def _freeze(self, loop):
         """The process stands still while another one is started beside it, and then goes on."""
@@ -246,6 +253,7 @@ class Run:
             books.report = run.report
             try:
                 await self._consume(loop, run, books)
+                self._end_run(loop)
             finally:
                 if beside is not None:
                     await asyncio.wait([beside])
@@ -304,7 +312,7 @@ class Run:
         loop.failures.clear()
         if books.error is not None:
             return
-        report, outcomes = books.report, books.outcomes
+        report, outcomes = books.report, books.words()
         left_early = self.kinds & {"leave", "cancel"}
         four = report.succeeded + report.failed + report.unknown + report.skipped
         if report.rows != four or four != len(outcomes):
@@ -312,9 +320,8 @@ class Run:
         recount = Counter(str(outcome.status) for outcome in outcomes)
         if any(recount[status] != getattr(report, status) for status in ("succeeded", "failed", "unknown", "skipped")):
             say(f"the report says {report.summary()}, the outcomes {dict(recount)}")
-        indexes = Counter(outcome.index for outcome in outcomes)
-        if any(count > 1 for count in indexes.values()):
-            say("a row has two outcomes")
+        indexes = {outcome.index for outcome in outcomes}
+        self._compare_amended(books)
         # They fit into one block: either all are read or, in a run that is stopped at once, none.
         if not left_early and len(indexes) != len(self.rows) and not (report.stopped is not None and not indexes):
             say(f"{len(self.rows)} rows went in, {len(indexes)} came out")
@@ -323,7 +330,26 @@ class Run:
                 say("the session is said to be stolen; only one token died")
             nothing = outcome.status == "failed" or outcome.reason == "stopped"
             if nothing and not self.policy.twins and self._processes == 1 and self._happened(outcome.request):
-                say(f"{name_of(outcome.request)} is said to be {outcome.status} ({outcome.reason}), and was applied")
+                sentence = (
+                    f"{name_of(outcome.request)} is said to be {outcome.status} ({outcome.reason}), and was applied"
+                )
+                (self.crossings if self.server.hidden else self.violations).append(sentence)
+
+    def _compare_amended(self, books):
+        """A row has a second outcome only where the first is taken back, and the last one is what the journal holds."""
+        with contextlib.closing(sqlite3.connect(self.path)) as db:
+            held = Counter(status for (status,) in db.execute("SELECT status FROM rows"))
+        words = Counter(said_of(outcome) for outcome in books.words())
+        # Between the end of a run and that of its process another process may have gone on.
+        alone = books.report.stopped is None and self.policy.crash != "freeze"
+        for status in FINAL if alone else ():
+            if words[status] != held[status]:
+                self.violations.append(f"{words[status]} rows are said to be {status}, {held[status]} in the journal")
+        said = {}
+        for outcome in books.outcomes:
+            if outcome.amends != said.get(outcome.index):
+                self.violations.append(f"{outcome.position} was {said.get(outcome.index)}, {outcome} amends something")
+            said[outcome.index] = outcome
 
     def _compare_end(self, last):
         """Compare what the last process says with everything that was ever applied."""
@@ -337,7 +363,7 @@ class Run:
         if last.error is not None or last.report is None:
             say(f"it cannot be finished: {last.error!r}")
             return
-        if last.report.stopped is not None or len(last.outcomes) != len(self.rows):
+        if last.report.stopped is not None or len(last.words()) != len(self.rows):
             say(f"it cannot be finished: {last.report.stopped}; {last.report.summary()}")
         said = self._what_is_said(last)
         for request in {name_of(row): row for row in self.rows}.values():
@@ -357,7 +383,8 @@ class Run:
         # Of two rows that are the same call each may stand for the other.
         for (name, status), count in (item for each in self._delivered for item in each.items()):
             after = said.get(name, Counter())
-            forgotten = after["unknown"] if "disk_full" in self.kinds else 0  # nothing could be written any more
+            # Nothing could be written any more, or what was said was taken back since.
+            forgotten = after["unknown"] if "disk_full" in self.kinds or self.server.surplus else 0
             final = ("succeeded",) if name in self._unsettled else FINAL
             if status in final and after[status] + forgotten < count:
                 self.violations.append(f"{name} was {status} {count} times before a crash, now {dict(after)}")
@@ -377,7 +404,7 @@ class Run:
         wanted = sum(name_of(row) == name for row in self.rows)
         happened, sure, perhaps = self._happened(request), counts["succeeded"], counts["unknown"]
         sentence = f"{name} happened {happened} times, of {wanted}; we say {dict(counts)}"
-        crossed = self.crossings if self.server.crossed else self.violations
+        crossed = self.crossings if self.server.hidden else self.violations
         if counts["skipped"]:
             self.violations.append(sentence)
         elif is_removal(request):  # it may be repeated
@@ -385,9 +412,9 @@ class Run:
                 self.violations.append(sentence)
             elif sure and not happened:
                 crossed.append(sentence)
-        elif happened > min(wanted, sure + perhaps):
-            (crossed if self._settles(request) else self.violations).append(sentence)
-        elif happened < sure and not (self.policy.removes and self._settles(request)):
+        elif happened > min(wanted, sure + perhaps) or (
+            happened < sure and not (self.policy.removes and self._settles(request))
+        ):
             crossed.append(sentence)
         if perhaps and name in self._unsettled and not self._is_overtaken(request, said):
             self.violations.append(f"{name} is still unknown, though nothing went wrong any more")
@@ -415,7 +442,7 @@ class Run:
                     sentence = (
                         f"{name_of(row)} came {'after' if other > place else 'before'} its removal, {there} there"
                     )
-                    (self.crossings if self.server.crossed else self.violations).append(sentence)
+                    (self.crossings if self.server.hidden else self.violations).append(sentence)
 
     def _compare_unknown(self, last, said):
         """Only what was struck, or on the wire in a crash, may be unknown."""
@@ -427,13 +454,13 @@ class Run:
         causes += self._processes * ("disk_full" in self.kinds)
         causes += len(self.kinds) > 1 and bool(self.kinds & set(SIGNALS))  # the time that is left may not be enough
         allowed = self._left_sent + causes * self.policy.concurrency
-        if self.server.crossed:
+        if self.server.crossed or self.server.surplus:
             allowed += len(self.rows)
-        elif self.policy.lane != "session":  # the command lane believes neither of two answers
+        else:  # neither of two answers at once is believed
             allowed += self.server.doubled
         if clear > allowed:
             self.violations.append(f"{clear} rows are unknown without a reason, of {allowed}")
-        for outcome in last.outcomes:
+        for outcome in last.words():
             overtaken = is_removal(outcome.request) and self._is_overtaken(outcome.request, said)
             again = self.policy.retry_refused or outcome.reason not in REFUSED
             if (

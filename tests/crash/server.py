@@ -77,6 +77,16 @@ class Server:
         return any(link.crossed or link.hurried for link in self.links)
 
     @property
+    def hidden(self):
+        """Whether one did so on a connection that never showed it to the run whose request it was."""
+        return any((link.crossed or link.hurried) and not link.shown for link in self.links)
+
+    @property
+    def surplus(self):
+        """Whether an answer too many was read: what was said of the calls of its connection is taken back."""
+        return any(link.surplus_at is not None for link in self.links)
+
+    @property
     def doubled(self):
         """How many answers came with an unasked one behind them: it may be that theirs is the second of the two."""
         return sum(link.doubled for link in self.links)

@@ -119,6 +119,9 @@ class Link:
     The client's end is a transport of its loop (``loop.py``), the server's end is told by callbacks.
     """
 
+    IN_TIME = 0.02
+    """How many seconds before the end of a run it must be told what it is to take back: it closes its journal."""
+
     LATELY = 0.001
     """For so many seconds after an answer the command lane may begin a request without asking the kernel."""
 
@@ -137,7 +140,7 @@ class Link:
         """How many more bytes of the client the network takes; ``None`` for any number."""
         self.on_window = None
         self.poisoned = 0
-        """How many requests were begun here although something waited to be read."""
+        """How many requests were begun here although something waited to be read, or one answer too many had been."""
         self.hurried = 0
         """How many of them so soon after the last answer that the command lane need not have looked."""
         self.read_at = 0.0
@@ -146,8 +149,14 @@ class Link:
         """Whether an answer that nobody had asked for came when a request had been begun."""
         self.doubled = False
         """Whether one came so soon behind another, not the first of this connection, that both may be read at once."""
+        self.surplus_at = None
+        """When the client has read an answer that it had not asked for, but for a 408: that one says so itself."""
+        self.shown = False
+        """Whether that was in time for a run that came to its end to take back what it had said."""
+        self.owner = None
+        """The process that opened it."""
         self._asking = self._used = False
-        self._answered = 0
+        self._answered = self._owed = 0
 
     def _up(self, what, *args):
         """Let something arrive at the server, never before what was sent earlier."""
@@ -169,6 +178,8 @@ class Link:
         """Take bytes of the client; return how many of them the kernel took."""
         if not self._asking:
             self._asking = True
+            self._owed += 1
+            self.poisoned += self.surplus_at is not None
             # On a fresh connection nobody asks: there may be more to read than its user knows, such as a TLS ticket.
             if self.inbox and self._used:
                 self.poisoned += 1
@@ -180,6 +191,19 @@ class Link:
         if taken:
             self._up(self._arrive_up, bytes(data[:taken]))
         return taken
+
+    def read(self, data):
+        """Note what the client's process has read."""
+        if not data.startswith(b"HTTP/"):
+            return
+        if self._owed:
+            self._owed -= 1
+        elif self._used and self.surplus_at is None and not data.startswith(b"HTTP/1.1 408"):
+            self.surplus_at = self.world.now
+
+    def run_ended(self):
+        """Note that the run whose calls these were is over."""
+        self.shown = self.surplus_at is not None and self.world.now - self.surplus_at > self.IN_TIME
 
     def lose(self, data):
         """Let the server's book know what the client never got rid of when it learnt of a reset.

@@ -9,14 +9,18 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"
 
 
 class Scripted:
-    """``script`` is called with a connection, the number of the request on it and its bytes, and answers by itself."""
+    """``script`` is called with a connection, the number of the request on it and its bytes, and answers by itself.
 
-    def __init__(self, script):
+    With a ``context`` it speaks TLS.
+    """
+
+    def __init__(self, script, context=None):
         self.requests = []
         self.connections = self.ended = 0
         self._script = script
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._context = context
+        self.url = f"http{'' if context is None else 's'}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self):
         threading.Thread(target=self._accept, daemon=True).start()
@@ -34,6 +38,8 @@ class Scripted:
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
+        if self._context is not None:
+            connection = self._context.wrap_socket(connection, server_side=True)
         with connection, contextlib.suppress(OSError):
             number = 0
             while request := _read(connection):

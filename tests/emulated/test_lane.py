@@ -175,7 +175,7 @@ async def test_one_answer_too_many(caplog):
         assert (await told(lane))[0] == "UnreadableReply"
         await lane.aclose()
     assert (len(server.requests), server.connections) == (4, 2)
-    assert caplog.text.count("an answer more than it was asked for, after 1") == 2
+    assert caplog.text.count("an answer more than it was asked for") == 2
 
 
 async def test_an_answer_that_nobody_asked_for(caplog):

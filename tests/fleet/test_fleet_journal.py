@@ -89,3 +89,21 @@ async def test_a_mark_that_was_taken_back_is_set_anew(claimed):
     journal.planned(rows[0].id)
     await journal.sent(rows[0].id)
     assert await tenant.statuses() == {"sent": 1, "planned": 2}
+
+
+async def test_only_its_own_last_word_is_taken_back(claimed, database):
+    """A row that ended known becomes unknown, also after the lease; one on the wire or loaded anew does not."""
+    lease, journal, rows, tenant = claimed
+    for row, status in zip(rows, ("succeeded", "failed", "sent"), strict=True):
+        await journal.sent(row.id)
+        if status != "sent":
+            journal.settled(row.id, status, "", 1, None)
+    await tenant.tell(f"SELECT ucontact.retire({lease.id}, 'taken over', NULL)")
+    await tenant.tell(f"UPDATE ucontact.rows SET status = 'sent' WHERE id = {rows[2].id}")
+    ids = [row.id for row in rows]
+    assert await journal.amend(ids[1:2]) == ids[1:2]
+    assert await tenant.statuses() == {"succeeded": 1, "unknown": 1, "sent": 1}
+    assert sorted(await journal.amend(ids)) == ids[:2]  # asked again as if the first answer had been lost
+    await tenant.tell(f"UPDATE ucontact.rows SET status = 'failed', owner = NULL WHERE id = {ids[0]}")
+    assert await journal.amend(ids[:1]) == []
+    assert await tenant.statuses() == {"failed": 1, "unknown": 1, "sent": 1}

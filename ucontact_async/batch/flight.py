@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..endpoint import Flight, Safety
+from .amendments import Amendments
 from .clearance import Clearance
 from .intake import Job
 from .journal import DOUBTED, Journal
 from .later import Later
-from .outcome import Outcome
+from .outcome import DESYNC, Outcome, Status
 from .turns import is_removal
 
 __all__ = ["RowFlight"]
@@ -19,12 +20,18 @@ class RowFlight(Flight):
     blocked: Outcome | None = None
     """What became of the row when its clearance last refused its first byte."""
 
-    def __init__(self, journal: Journal, job: Job, later: Later, clearance: Clearance | None) -> None:
+    outcome: Outcome | None = None
+    """What the run said of the row."""
+
+    def __init__(
+        self, journal: Journal, job: Job, later: Later, amendments: Amendments, clearance: Clearance | None
+    ) -> None:
         """``clearance`` is asked before the first byte too."""
         self.arms = journal.durable and (job.prepared.safety is Safety.ONCE or is_removal(job.request))
         self.armed = False
         self._journal = journal
         self._later = later
+        self._amendments = amendments
         self._job = job
         self._clearance = clearance
         if journal.may_leave is not None or clearance is not None:
@@ -42,6 +49,15 @@ class RowFlight(Flight):
             self.armed = False
             reason = self._later.mark(self._job, doubted=self.lost is not None)
             self._journal.planned(self._job.id, DOUBTED if self._job.doubted else reason)
+
+    def doubt(self) -> None:
+        """Take back what the run said of the row, or note that it cannot say anything."""
+        super().doubt()
+        if self.outcome is not None and self.outcome.status is not Status.UNKNOWN:
+            self._amendments.add(self._job, self.outcome)
+        elif self.outcome is None and self.arms and not self.armed:
+            # It waits for another try, which must not come: not by this run and not by the next.
+            self._journal.settled(self._job.id, Status.UNKNOWN, DESYNC, self.attempts, None)
 
     def _may_leave(self) -> bool:
         if self._journal.may_leave is not None and not self._journal.may_leave():

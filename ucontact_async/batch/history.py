@@ -56,7 +56,7 @@ class History:
     def note(self, outcome: Outcome, in_flight: int) -> None:
         """Take in what a row took, and how many were on the wire; what was not sent took nothing."""
         self._in_flight = max(self._in_flight, in_flight)
-        if outcome.status is Status.SKIPPED or outcome.earlier:
+        if outcome.status is Status.SKIPPED or outcome.earlier or outcome.amends is not None:
             return
         self._seen += 1
         if len(self._times) < _TIMES:

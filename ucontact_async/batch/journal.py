@@ -83,6 +83,13 @@ class Journal(Memory, Protocol):
     def planned(self, row: int, reason: str = "") -> None:
         """Take the mark of ``row`` back: it surely did not happen."""
 
+    async def amend(self, rows: Sequence[int]) -> Collection[int]:
+        """Mark ``rows`` that this run called succeeded or failed as unknown (``desync``), and return which it were.
+
+        It returns when that would survive a power cut and all that was settled before it was delivered.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Write what is left and let go."""
 
@@ -183,6 +190,14 @@ class Commits:
             self._broken = cause if isinstance(cause, JournalError) else named
         return self._broken
 
+    async def _written_before(self) -> None:
+        """Return when everything that was settled by now has been written and delivered."""
+        for _ in range(2):  # what is being written, and what queued up meanwhile
+            self._write_now()
+            if self._commit is not None:
+                await asyncio.wait([self._commit])
+                await asyncio.sleep(0)  # the callback that delivers runs in the next turn
+
     async def flush(self) -> None:
         """Return when everything that was settled has been written and delivered."""
         while self._changes or self._commit is not None:
@@ -243,6 +258,13 @@ class FileJournal(Commits):
     async def overtaken(self, endpoints: Sequence[str]) -> frozenset[int]:
         """Return the rows that are not done while a later call of their number is, or for a call a later removal."""
         return await self._loop.run_in_executor(self._executor, overtaken, self._file, endpoints)
+
+    async def amend(self, rows: Sequence[int]) -> Collection[int]:
+        """Mark rows as unknown that this run called succeeded or failed; see :class:`Journal`."""
+        if not self.durable:
+            return rows
+        await self._written_before()
+        return await self._loop.run_in_executor(self._executor, self._file.amend, rows)
 
     def _apply(self, changes: list[Change]) -> asyncio.Future[Collection[int]]:
         return self._loop.run_in_executor(self._executor, self._file.apply, changes)

@@ -22,6 +22,7 @@ from typing import IO, Any
 import msgspec
 
 from ..errors import JournalBusy, JournalError, JournalMismatch
+from .outcome import DESYNC
 from .recollection import Entry, Recalled, recollect
 
 __all__ = ["DOUBTED", "Change", "Header", "JournalFile"]
@@ -256,6 +257,26 @@ class JournalFile:
         if broken is not None:
             raise broken
         return ()
+
+    def amend(self, rows: Sequence[int]) -> list[int]:
+        """Mark those of ``rows`` as unknown, durably, that are said to have succeeded or failed; return which."""
+        if self._broken is not None:
+            raise self._broken
+        at = self.seconds()
+        amended = []
+        try:
+            self._transaction()
+            for id_ in rows:
+                changed = self.db.execute(
+                    "UPDATE rows SET status = 'unknown', reason = ?, at = ? "
+                    "WHERE id = ? AND status IN ('succeeded', 'failed')",
+                    (DESYNC, at, id_),
+                )
+                amended += [id_] * changed.rowcount
+            self.db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._break(error) from None
+        return amended
 
     def _break(self, cause: sqlite3.Error) -> JournalError:
         with contextlib.suppress(sqlite3.Error):

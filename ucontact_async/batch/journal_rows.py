@@ -138,6 +138,14 @@ class JournalRows:
         )
         self._mark("UPDATE rows SET undoing = 0 WHERE id = ?", [(id_,) for id_ in untouched])
 
+    def doubt_undo(self, id_: int) -> None:
+        """Take back how the undo of a row ended: it was begun, and whether it was done is not known."""
+        self._mark(
+            "UPDATE rows SET undoing = 1, status = CASE status WHEN 'undone' THEN 'unknown' ELSE status END "
+            "WHERE id = ?",
+            [(id_,)],
+        )
+
     def _rows(self, condition: str) -> Iterator[JournalRow]:
         last = 0
         while True:

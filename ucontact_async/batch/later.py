@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,11 +16,12 @@ from ..endpoint import Caller, Flight
 from ..errors import JournalError, UContactError
 from ..settings import ServerProfile
 from .agenda import Agenda
+from .amendments import Amendments
 from .intake import Intake, Job, outcome_of, stopped
 from .journal import DOUBTED, Journal
 from .options import BulkOptions
 from .outcome import Outcome, Status, kept
-from .replacing import Insertion, Result, Settler
+from .replacing import Insertion, Result, Settler, Step
 from .turns import Turns, is_removal
 
 __all__ = ["WAITERS", "Later", "Unsettled"]
@@ -63,9 +65,10 @@ class Later:
         self.finish = self._agenda.finish
         self.close = self._agenda.close
 
-    async def open(self, journal: Journal) -> None:
-        """Go by what ``journal`` knows."""
+    async def open(self, journal: Journal, amendments: Amendments) -> None:
+        """Go by what ``journal`` knows; ``amendments`` take back what was settled by calls that are in doubt."""
         self._journal = journal
+        self._amendments = amendments
         self._settler = None
         if self._terms is not None and journal.durable:
             self._settler = Settler(self._terms, caller=self._caller, journal=journal, now=self._now)
@@ -129,12 +132,11 @@ class Later:
         ``begin`` is awaited before anything is sent.
         """
         assert self._settler is not None
-        boarded: Flight | None = None
+        boarded: list[Step] = []
 
-        def boards(flight: Flight) -> bool:
-            nonlocal boarded
-            boarded = flight
-            return board(flight)
+        def boards(step: Step) -> bool:
+            boarded.append(step)
+            return board(step)
 
         if (seconds := self._turns.delay(job)) > 0 and not self._stopped:
             self._turns.hold(job)
@@ -150,19 +152,21 @@ class Later:
             self._deliver([_unsettled(job.lost, "the journal failed")])
             raise
         except BaseException:
-            if boarded is None:
+            if not boarded:
                 self._deliver([_unsettled(job.lost, _STOPPED)])
             else:
-                gone = isinstance(boarded, Insertion) and not boarded.left
-                self._end(job, Result(status="planned" if gone else "unknown", why=_STOPPED))
+                gone = isinstance(boarded[-1], Insertion) and not boarded[-1].left
+                self._end(job, Result(status="planned" if gone else "unknown", why=_STOPPED), boarded)
             raise
-        self._end(job, result)
+        self._end(job, result, boarded)
 
     def keep(self, job: Unsettled, why: str) -> None:
         """Leave ``job`` unknown."""
         self._deliver([_unsettled(job.lost, why)])
 
-    def _end(self, job: Unsettled, result: Result) -> None:
+    def _end(self, job: Unsettled, result: Result, steps: list[Step]) -> None:
+        if any(step.doubted for step in steps):
+            result = Result(status="again", attempts=result.attempts)
         lost = job.lost
         attempts = lost.attempts + result.attempts
         if result.status == "planned":
@@ -175,6 +179,8 @@ class Later:
             return
         stays = result.status == "unknown"
         outcome = _unsettled(lost, result.why) if stays else _certain(job, result, attempts)
+        for step in () if stays else steps:
+            step.on_doubt = partial(self._amendments.add, job, outcome)
         self._journal.settled(job.id, outcome.status, outcome.reason, attempts, outcome)
 
     def stop(self) -> None:

@@ -19,7 +19,7 @@ class Outbox:
 
     def __init__(self, *, ordered: bool) -> None:
         self._ready: deque[Outcome] = deque()
-        self._held: list[tuple[int, Outcome]] | None = [] if ordered else None
+        self._held: list[tuple[int, bool, Outcome]] | None = [] if ordered else None
         self._due = 0
         self._waiting: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -32,10 +32,11 @@ class Outbox:
             self._ready.extend(outcomes)
         else:
             for outcome in outcomes:
-                heapq.heappush(self._held, (outcome.index, outcome))
-            while self._held and self._held[0][0] == self._due:
-                self._ready.append(heapq.heappop(self._held)[1])
-                self._due += 1
+                heapq.heappush(self._held, (outcome.index, outcome.amends is not None, outcome))
+            while self._held and self._held[0][0] <= self._due:
+                _, amends, outcome = heapq.heappop(self._held)
+                self._ready.append(outcome)
+                self._due += not amends
         if self._ready:
             self._wake()
 
@@ -62,7 +63,7 @@ class Outbox:
     def close(self) -> None:
         """Let the consumer come to the end."""
         if self._held:  # rows that were never read leave gaps in the order
-            self._ready.extend(outcome for _, outcome in sorted(self._held, key=lambda held: held[0]))
+            self._ready.extend(outcome for _, _, outcome in sorted(self._held, key=lambda held: held[:2]))
             self._held = []
         self.closed = True
         self._wake()

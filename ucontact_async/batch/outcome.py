@@ -11,7 +11,10 @@ from ..endpoint import Request
 from ..errors import OutcomeUnknown, UContactError
 from .sources import Row
 
-__all__ = ["Outcome", "Status", "kept", "status_of"]
+__all__ = ["DESYNC", "Outcome", "Status", "doubtful", "kept", "status_of"]
+
+DESYNC = "desync"
+"""The reason of a row whose answer may be that of another: its connection gave one answer too many."""
 
 
 class Status(enum.StrEnum):
@@ -29,10 +32,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``index`` counts the input from 0; ``key`` names the row in the journal (empty where it was not valid);
     ``request`` is ``None`` where none could be built. ``reason`` is a word for people and programs: ``invalid``,
     ``duplicate``, ``late``, ``expired``, ``done before``, ``undone``, ``undoing``, ``stopped``, ``dry run``,
-    ``blocked:`` and a rule of the dial, or the name of the error's class; in an undo also ``no removal`` and
-    ``no request``.
+    ``desync``, ``blocked:`` and a rule of the dial, or the name of the error's class; in an undo also ``no removal``
+    and ``no request``.
     ``detail`` says it in a sentence. ``earlier`` marks what an earlier run found out; ``settled``
     what was unknown and then made certain. ``seconds`` includes waiting.
+    ``amends`` is the outcome of this run that this one takes back, ``None`` for nearly all: a row said to have
+    ``succeeded`` or ``failed`` becomes ``unknown`` for ``desync`` when the connection that its answer came over gives
+    one answer too many. A row comes twice only so.
     """
 
     index: int
@@ -48,6 +54,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     seconds: float = 0.0
     earlier: bool = False
     settled: bool = False
+    amends: Outcome | None = None
 
     @property
     def position(self) -> str:
@@ -63,6 +70,20 @@ def kept(error: UContactError) -> UContactError:
     """
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error
+
+
+def doubtful(outcome: Outcome) -> Outcome:
+    """Return what ``outcome`` is once its answer may be that of another call: unknown, if it was not before."""
+    if outcome.status is Status.UNKNOWN:
+        return outcome
+    return msgspec.structs.replace(
+        outcome,
+        status=Status.UNKNOWN,
+        reply=None,
+        error=None,
+        reason=DESYNC,
+        detail="its connection gave an answer too many: the one it got may be that of another call",
+    )
 
 
 def status_of(error: UContactError) -> Status:

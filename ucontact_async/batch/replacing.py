@@ -25,7 +25,20 @@ __all__ = ["Insertion", "Result", "Settler"]
 REMOVING, INSERTING = "removing", "inserting"
 
 
-class Insertion(Flight):
+class Step(Flight):
+    """One call of a row's settling."""
+
+    on_doubt: Callable[[], None] | None = None
+    """Called when it is in doubt, once the row was said to be settled."""
+
+    def doubt(self) -> None:
+        """Have taken back what was said of the row."""
+        super().doubt()
+        if self.on_doubt is not None:
+            self.on_doubt()
+
+
+class Insertion(Step):
     """The way back onto the schedule: unless it left, the call is surely not there."""
 
 
@@ -96,7 +109,7 @@ class Settler:
             moment = moment.replace(tzinfo=zone)
         return (moment.replace(microsecond=0) - self._now()).total_seconds() - self.terms.margin
 
-    async def settle(self, job: Job, board: Callable[[Flight], bool]) -> Result:
+    async def settle(self, job: Job, board: Callable[[Step], bool]) -> Result:
         """Remove the call of ``job`` and insert it again.
 
         ``board`` takes each flight before it begins, and says whether it may. A :class:`JournalError` means that
@@ -124,7 +137,7 @@ class Settler:
             return Result(status="failed", error=error, attempts=flight.attempts)
         return Result(status="succeeded", reply=reply, attempts=flight.attempts)
 
-    async def _remove(self, job: Job, board: Callable[[Flight], bool]) -> Result:
+    async def _remove(self, job: Job, board: Callable[[Step], bool]) -> Result:
         if isinstance(wait := self.wait(job, at=0), str):
             return Result(status="unknown", why=wait)
         call: Any = job.request
@@ -133,7 +146,7 @@ class Settler:
                 campaign=call.campaign, destination=call.destination, since=call.calldate, until=call.calldate
             )
         )
-        flight = Flight()
+        flight = Step()
         if not board(flight):
             return Result(status="unknown", why="the run was stopped")
         try:

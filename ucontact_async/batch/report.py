@@ -62,7 +62,9 @@ class Report(msgspec.Struct, kw_only=True):
         return self.stopped is None and all(reason in self.accepted for _, reason in self.reasons)
 
     def add(self, outcome: Outcome) -> None:
-        """Count one outcome."""
+        """Count one outcome; one that amends another takes its place."""
+        if outcome.amends is not None:
+            self._take_back(outcome.amends)
         if outcome.status is Status.SUCCEEDED:
             self.succeeded += 1
             self.settled += outcome.settled
@@ -77,13 +79,26 @@ class Report(msgspec.Struct, kw_only=True):
         if len(self.problems) < KEPT and self.wants(outcome):
             self.problems.append(outcome)
 
+    def _take_back(self, outcome: Outcome) -> None:
+        if outcome.status is Status.SUCCEEDED:
+            self.succeeded -= 1
+            self.settled -= outcome.settled
+            return
+        self.failed -= 1
+        self.reasons[outcome.status.value, outcome.reason] -= 1
+        self.reasons += Counter()  # without those that are none any more
+        self.problems = [known for known in self.problems if known.index != outcome.index]
+
     def wants(self, outcome: Outcome) -> bool:
         """Return whether something is wanting after ``outcome``."""
         return outcome.status is not Status.SUCCEEDED and outcome.reason not in self.accepted
 
     def judge(self, outcome: Outcome) -> Counts:
         """Count what this run found out itself, at the moment it is settled, and return these counts."""
-        self.judged.rows += 1
+        if outcome.amends is None:
+            self.judged.rows += 1
+        else:
+            self.judged.failed -= outcome.amends.status is Status.FAILED
         if outcome.status is not Status.SUCCEEDED:
             self.judged.failed += outcome.status is Status.FAILED
             self.judged.unknown += outcome.status is Status.UNKNOWN
@@ -122,9 +137,10 @@ class Rejects:
         self.rows = 0
         self._columns = tuple(column for column in columns if column not in REPORTED)
         self._file: IO[str] | None = None
+        self._amended: set[str] = set()
 
     def add(self, outcome: Outcome) -> None:
-        """Write the row of ``outcome``."""
+        """Write the row of ``outcome``; one that was written before is taken out when the file is closed."""
         if outcome.row is None or self.path is None:
             return
         if self._file is None:
@@ -133,6 +149,9 @@ class Rejects:
             self._file = os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="")
             self._writer = csv.writer(self._file, delimiter=";")
             self._writer.writerow([*map(guarded, self._columns), *REPORTED])
+        if outcome.amends is not None and outcome.amends.status is Status.FAILED:
+            self._amended.add(str(outcome.row.number))
+            self.rows -= 1
         cells = [guarded(_cell(outcome, column)) for column in self._columns]
         why = guarded(outcome.detail or outcome.reason)
         self._writer.writerow([*cells, outcome.row.number, _word(outcome), why])
@@ -142,8 +161,20 @@ class Rejects:
         """Close the file; remove the one of an earlier run if there is nothing to reject any more."""
         if self._file is not None:
             self._file.close()
+            if self._amended:
+                self._leave_out()
         elif self.path is not None:
             self.path.unlink(missing_ok=True)
+
+    def _leave_out(self) -> None:
+        """Leave out what was written of a row before its last word."""
+        assert self.path is not None
+        with self.path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file, delimiter=";"))
+        place = len(self._columns)
+        kept = [line for line in lines if line[place] not in self._amended or line[place + 1] == Status.UNKNOWN]
+        with self.path.open("w", encoding="utf-8-sig", newline="") as file:
+            csv.writer(file, delimiter=";").writerows(kept)
 
 
 def _cell(outcome: Outcome, column: str) -> str:

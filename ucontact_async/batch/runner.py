@@ -19,6 +19,7 @@ from ..errors import JournalError, NotSent, ReplyLost, UContactError, Unauthoriz
 from ..limiter import Limiter, LimiterStats
 from ..pace import Pace
 from ..settings import ServerProfile
+from .amendments import Amendments
 from .clearance import Clearance, permit_of
 from .flight import RowFlight
 from .fuse import Fuse
@@ -27,7 +28,7 @@ from .journal import FileJournal, Header, Journal, OpenJournal
 from .later import WAITERS, Later, Unsettled
 from .options import BulkOptions
 from .outbox import Outbox
-from .outcome import Outcome, Status
+from .outcome import Outcome, Status, doubtful
 from .places import Places
 from .report import Report
 
@@ -85,6 +86,7 @@ class Bulk:
             clock=clock,
             now=now,
         )
+        self._amendments = Amendments(deliver=self._deliver, judge=self._judge, fail=self._fail, spawn=spawn)
         self._stopping = asyncio.Event()
         self._error: BaseException | None = None
         self._logging_in = asyncio.Lock()
@@ -103,7 +105,8 @@ class Bulk:
         try:
             self._journal = await self._open_journal(header, self._deliver)
             try:
-                await self._later.open(self._journal)
+                self._amendments.open(self._journal)
+                await self._later.open(self._journal, self._amendments)
                 self._clearance = await Clearance.opened(
                     options, self._journal.calls, zone=self._caller.rules.zone, now=self._now
                 )
@@ -259,6 +262,7 @@ class Bulk:
             try:
                 await self._intake.aclose()
             finally:  # the input may fail at being closed
+                await self._amendments.aclose(self._clock() - self._started)
                 await self._journal.aclose()
         except Exception as error:  # noqa: BLE001  kept for the consumer
             self._fail(error)
@@ -284,7 +288,7 @@ class Bulk:
                 del self._flights[scope]
 
     async def _send(self, job: Job, scope: anyio.CancelScope) -> None:
-        flight = self._flights[scope] = RowFlight(self._journal, job, self._later, self._clearance)
+        flight = self._flights[scope] = RowFlight(self._journal, job, self._later, self._amendments, self._clearance)
         started = self._clock()
         try:
             if (self._hesitates or not self._logged_in) and (blocked := await self._hesitate(job)) is not None:
@@ -375,7 +379,8 @@ class Bulk:
                 await self._caller.login()
                 self._logged_in = True
 
-    def _settle(self, job: Job, outcome: Outcome, flight: Flight) -> None:
+    def _settle(self, job: Job, outcome: Outcome, flight: RowFlight) -> None:
+        flight.outcome = outcome = doubtful(outcome) if flight.doubted else outcome
         reason = self._later.reason(job, outcome, doubted=flight.lost is not None)
         settled = self._later.take(job, outcome) if outcome.status is Status.UNKNOWN else outcome
         self._journal.settled(job.id, outcome.status, reason, outcome.attempts, settled)

@@ -43,6 +43,9 @@ class Undoable(Protocol):
     def end_undo(self, undone: Iterable[int], untouched: Iterable[int]) -> None:
         """Mark rows as undone, and take the mark of those back that surely stayed as they were."""
 
+    def doubt_undo(self, id_: int) -> None:
+        """Take back how the undo of a row ended: it was begun, and whether it was done is not known."""
+
 
 class _Removal(Row, frozen=True, kw_only=True):
     """A row of the journal and the request that takes it back, or why there is none."""
@@ -116,6 +119,11 @@ class Undo:
 
     def note(self, outcome: Outcome) -> None:
         """Mark the row of ``outcome`` for what became of its removal."""
+        if outcome.amends is not None:
+            assert isinstance(outcome.row, _Removal)
+            self.flush()
+            self._rows.doubt_undo(outcome.row.id)
+            return
         row = self._pending.pop(outcome.index, None)
         if row is None or self._dry_run:
             return

@@ -100,6 +100,7 @@ async def _demo(rows: int, seed: int) -> int:
             report = await follow(patient.run(source, options, planner=planner), rows + 1, rejects, outcomes.append)
         await asyncio.sleep(0.5)  # what the server applies late is in its books by now
         print_report(report, rejects)
+        outcomes = [*{outcome.index: outcome for outcome in outcomes}.values()]  # the last word on each
         agree = _print_books(outcomes, emulator)
     _write_report(folder / "report.txt", outcomes)
     tell(f"files: {folder}/ (contacts.csv, rejects.csv, report.txt, journal.db)")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from ..batch.journal import DOUBTED, Change, Commits, Entry, Recalled
+from ..batch.outcome import DESYNC
 from ..batch.sources import Row
 from ..endpoint import Request
 from ..errors import JournalBusy, JournalMismatch
@@ -108,6 +109,30 @@ class FleetJournal(Commits):
             return await found.fetchall()
 
         return await self._database.insist(ask)
+
+    async def amend(self, rows: Sequence[int]) -> list[int]:
+        """Mark rows as unknown that this worker called succeeded or failed; see :class:`~.batch.journal.Journal`.
+
+        Also after its lease ended: what it has sent is its own for ever. A row that was loaded anew, or that a person
+        settled, is not.
+        """
+        await self._written_before()
+
+        async def mark(connection: Connection) -> list[tuple[int]]:
+            values = ([*rows], self._lease.id)
+            await connection.execute(
+                "UPDATE ucontact.rows SET status = 'unknown', reason = %s, at = clock_timestamp() "
+                "WHERE id = ANY(%s) AND owner = %s AND status IN ('succeeded', 'failed')",
+                (DESYNC, *values),
+            )
+            # Asked apart: the answer to the first may have been lost.
+            found = await connection.execute(
+                "SELECT id FROM ucontact.rows WHERE id = ANY(%s) AND owner = %s AND status = 'unknown' AND reason = %s",
+                (*values, DESYNC),
+            )
+            return await found.fetchall()
+
+        return [id_ for (id_,) in await self._database.insist(mark, patience=self._patience)]
 
     def _apply(self, changes: list[Change]) -> asyncio.Future[Collection[int]]:
         return asyncio.ensure_future(self._write(changes))

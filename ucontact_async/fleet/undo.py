@@ -83,6 +83,14 @@ class BatchRows:
         )
         self._mark("UPDATE ucontact.rows SET undoing = false WHERE id = ANY(%s)", untouched)
 
+    def doubt_undo(self, id_: int) -> None:
+        """Take back how the undo of a row ended: it was begun, and whether it was done is not known."""
+        self._mark(
+            "UPDATE ucontact.rows SET undoing = true, at = clock_timestamp(), "
+            "status = CASE status WHEN 'undone' THEN 'unknown' ELSE status END WHERE id = ANY(%s)",
+            [id_],
+        )
+
     def _mark(self, statement: Any, ids: Iterable[int]) -> None:
         if found := [*ids]:
             with told():

@@ -198,7 +198,8 @@ class Worker:
                     stream.stop(self.report.stopped or "")
                 async for outcome in stream:
                     settled += self._note(outcome, journals[0])
-                    await shards.done(outcome)
+                    if outcome.amends is None:
+                        await shards.done(outcome)
         except (DatabaseAway, JournalError) as error:
             if not (lease.lost or isinstance(error, DatabaseAway)):
                 raise

@@ -40,8 +40,8 @@ MUTANTS = {
         Edit(
             "batch/journal_file.py",
             '            self.db.execute("COMMIT")\n'
-            "        except sqlite3.Error as error:\n            raise self._break",
-            "        except sqlite3.Error as error:\n            raise self._break",
+            "        except sqlite3.Error as error:\n            raise self._break(error) from None\n        if broken",
+            "        except sqlite3.Error as error:\n            raise self._break(error) from None\n        if broken",
         ),
     ],
     "a commit that failed is taken for one": [
@@ -235,20 +235,19 @@ MUTANTS = {
         Edit("tokens.py", "if flight is None or flight.done():", "if True:"),
     ],
     "lane: what waits on an idle connection is not asked for": [
-        Edit("lane.py", "(quiet > self._lately and self._probe(link.transport))", "False"),
+        Edit("lane.py", "elif quiet > self._lately and self._probe(link.transport):", "elif False:"),
     ],
     "lane: an answer that nobody asked for is not noticed": [
         Edit(
             "lane.py",
-            "        if waiter is None:\n            self._lane.desynchronised(self)\n            return\n",
+            "        if waiter is None:\n            self.log.surplus(bytes(self._view[: self._filled]))\n"
+            "            self._lane.drop(self)\n            return\n",
             "        if waiter is None:\n            return\n",
         ),
     ],
     "lane: the guard is gone": [
-        Edit(
-            "lane.py", "                link.transport.is_closing()\n                or quiet", "                quiet"
-        ),
-        Edit("lane.py", "(quiet > self._lately and self._probe(link.transport))", "False"),
+        Edit("lane.py", "            if link.transport.is_closing() or quiet", "            if quiet"),
+        Edit("lane.py", "elif quiet > self._lately and self._probe(link.transport):", "elif False:"),
     ],
     "lane: the first byte is noticed too late": [
         Edit(
@@ -291,6 +290,40 @@ MUTANTS = {
     ],
     "lane: a connection closed in the turn that made it is written to": [
         Edit("lane.py", "is None or transport.is_closing():", "is None:"),
+    ],
+    "lane: trailing bytes are accepted": [
+        Edit("lane.py", "if filled > end and self.answers:", "if False:"),
+    ],
+    "desync: rows of the connection stay as they were": [
+        Edit("lane.py", "            self.log.surplus(bytes(self._view[: self._filled]))\n", ""),
+    ],
+    "desync: rows of a connection of the session lane stay as they were": [
+        Edit("desync.py", "if data and self.used and self.asked == self._answers:", "if False:"),
+    ],
+    "desync: of two answers at once only the last row is in doubt": [
+        Edit("desync.py", "        self.surplus(rest)\n        return", "        return"),
+    ],
+    "desync: only the last rows of the connection are in doubt": [
+        Edit("desync.py", "STRAYS = 8", "STRAYS = 1"),
+    ],
+    "desync: a row that was taken back is not written to the journal": [
+        Edit(
+            "batch/journal.py",
+            "return await self._loop.run_in_executor(self._executor, self._file.amend, rows)",
+            "return rows",
+        ),
+    ],
+    "desync: a row that was taken back is not told": [
+        Edit("batch/amendments.py", "        self._deliver([amended])\n", ""),
+    ],
+    "desync: a row that was taken back is counted twice": [
+        Edit("batch/report.py", "            self._take_back(outcome.amends)\n", "            pass\n"),
+    ],
+    "desync: a row is taken back before it was said": [
+        Edit("batch/journal.py", "        await self._written_before()\n        return await", "        return await"),
+    ],
+    "desync: an answer in doubt allows another try": [
+        Edit("caller.py", "if flight.doubted and flight.lost is not None and safety is Safety.ONCE:", "if False:"),
     ],
     "settling: inserted without a removal": [
         Edit(
@@ -346,6 +379,13 @@ MUTANTS = {
     ],
 }
 
+# A stray answer does no harm where all others are as good as it is.
+_DISPLACED = "extra_answer+refusal,extra_answer+status_400,extra_answer+status_404"
+_AT_ONCE = (
+    "extra_answer+refusal+stall,extra_answer+status_403+stall,extra_answer+status_403,"
+    "extra_answer+refusal+extra_answer_and_close"
+)
+
 LIKELY = {
     "a commit that failed is taken for one": "disk_full",
     "an unknown row is called failed": "hang_applied,reset_applied",
@@ -377,7 +417,7 @@ LIKELY = {
     "a token is replaced without asking which": "token_dies",
     "every waiter logs in": "token_dies",
     "lane: what waits on an idle connection is not asked for": "stall+extra_408",
-    "lane: an answer that nobody asked for is not noticed": "extra_answer,extra_answer_and_close",
+    "lane: an answer that nobody asked for is not noticed": _DISPLACED,
     "lane: the guard is gone": "stale_close,stale_reset,extra_408",
     "lane: the first byte is noticed too late": "reset_applied,hang_applied",
     "lane: a cut answer is accepted": "cut_body,drip",
@@ -387,6 +427,16 @@ LIKELY = {
     "lane: a lease that was given up is kept": "late_and_silent,hang_applied,abort",
     "lane: a connection closed in the turn that made it is written to": "accepted_and_reset+extra_408,"
     "accepted_and_closed+garbage,accepted_and_closed+reset_unread",
+    "lane: trailing bytes are accepted": _AT_ONCE,
+    "desync: rows of the connection stay as they were": _DISPLACED,
+    "desync: rows of a connection of the session lane stay as they were": _DISPLACED,
+    "desync: of two answers at once only the last row is in doubt": _AT_ONCE,
+    "desync: only the last rows of the connection are in doubt": _DISPLACED,
+    "desync: a row that was taken back is not written to the journal": _DISPLACED,
+    "desync: a row that was taken back is not told": "extra_answer",
+    "desync: a row that was taken back is counted twice": "extra_answer",
+    "desync: a row is taken back before it was said": _DISPLACED,
+    "desync: an answer in doubt allows another try": "extra_answer+status_429",
     "settling: inserted without a removal": "reset_applied,hang_applied",
     "settling: the quarantine is not waited for": "late_and_closed",
     "settling: a removal that was lost is sent again at once": "late_and_closed+hang",

@@ -327,6 +327,24 @@ async def test_a_mark_can_be_taken_back(path):
     assert on_disk(path) == ["planned", "planned"]
 
 
+async def test_only_what_ended_is_taken_back(path):
+    """Rows that ended known become unknown, durably and after their first outcome; others stay what they are."""
+    delivered = []
+    journal = await FileJournal.open(path, HEADER, deliver=delivered.extend, linger=60.0)
+    rows = [known.id for known in await journal.recall(entries("abcde"))]
+    for row in rows[:4]:
+        await journal.sent(row)
+    for row, status in zip(rows, ("succeeded", "failed", "unknown"), strict=False):
+        journal.settled(row, status, "", 1, status)
+    assert sorted(await journal.amend(rows)) == rows[:2]
+    assert delivered == ["succeeded", "failed", "unknown"]
+    assert on_disk(path) == ["unknown", "unknown", "unknown", "sent", "planned"]
+    assert await journal.amend(rows) == []
+    await journal.aclose()
+    with closing(sqlite3.connect(path)) as db:
+        assert [reason for (reason,) in db.execute("SELECT reason FROM rows ORDER BY id")][:3] == ["desync"] * 2 + [""]
+
+
 async def test_closing_writes_and_delivers_what_is_left(path):
     """Nothing that was settled is lost by closing at once."""
     delivered = []

@@ -270,3 +270,45 @@ def test_a_mended_reject_becomes_its_request(rejects):
     request = planned.request(next(iter(source)))
     assert (request.destination, request.calldate) == ("090000001", datetime(2027, 3, 1, 10))
     assert request.data == {"name": "Ana"}
+
+
+# What is taken back.
+
+
+@pytest.mark.parametrize(
+    ("first", "judged"),
+    [(outcome(Status.SUCCEEDED, index=1, settled=True), 0), (outcome(Status.FAILED, index=1), 1)],
+    ids=["succeeded", "failed"],
+)
+def test_an_amended_outcome_takes_the_place_of_the_first(first, judged):
+    """The four counts still add up to the rows, and nothing of the first outcome is left."""
+    report = Report()
+    for each in (outcome(Status.SUCCEEDED), first):
+        report.add(each)
+        report.judge(each)
+    assert report.judged.failed == judged
+    second = outcome(Status.UNKNOWN, index=1, reason="desync", amends=first)
+    report.add(second)
+    report.judge(second)
+    assert (report.rows, report.succeeded, report.failed, report.unknown, report.settled) == (2, 1, 0, 1, 0)
+    assert report.reasons == {("unknown", "desync"): 1}
+    assert report.problems == [second]
+    assert (report.judged.rows, report.judged.failed, report.judged.unknown) == (2, 0, 1)
+
+
+def test_a_row_that_was_taken_back_stands_in_the_file_once(rejects):
+    """What was written of a row before its last word is not fed back in beside it."""
+    rows = [row(number, f"09900000{number}", "2099-05-05 10:00", "Ana") for number in (2, 3, 4)]
+    first = [outcome(index=index, row=each) for index, each in enumerate(rows)]
+    for each in first:
+        rejects.add(each)
+    rejects.add(outcome(Status.UNKNOWN, index=1, row=rows[1], reason="desync", amends=first[1]))
+    rejects.close()
+    with rejects.path.open(encoding="utf-8-sig") as file:
+        lines = list(csv.reader(file, delimiter=";"))
+    assert [line[3:] for line in lines[1:]] == [
+        ["2", "failed", "Rejected"],
+        ["4", "failed", "Rejected"],
+        ["3", "unknown", "desync"],
+    ]
+    assert rejects.rows == 3

@@ -207,6 +207,19 @@ def test_an_unknown_call_may_still_arrive(undo_of, minutes, counts, waiting):
     assert [row.undoing for row in journal.made()] == [True] * waiting
 
 
+@pytest.mark.parametrize("first", [Status.SUCCEEDED, Status.FAILED])
+def test_an_undo_that_is_in_doubt_is_begun_again(undo_of, first):
+    """A removal whose answer is taken back leaves its row as one of which an undo was begun and not ended."""
+    undo, journal = undo_of(call())
+    (row,) = undo
+    said = Outcome(index=0, row=row, status=first, attempts=1)
+    undo.note(said)
+    undo.note(Outcome(index=0, row=row, status=Status.UNKNOWN, attempts=1, amends=said))
+    undo.flush()
+    assert journal.counts() == {"unknown" if first is Status.SUCCEEDED else "succeeded": 1}
+    assert [row.undoing for row in journal.made()] == [True]
+
+
 def test_marks_are_written_by_the_block(undo_of):
     """What a killed undo forgets is bounded: after 256 outcomes their marks are in the journal."""
     undo, journal = undo_of(*[call(destination=f"0900{number:05d}") for number in range(300)])
