@@ -15,13 +15,14 @@ ROOT = "ucontact_async"
 PACKAGE = Path(__file__).parent.parent / ROOT
 
 FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
-    "environment errors java_dates local_time settings text list_file",
+    "environment errors events java_dates local_time settings text list_file",
     "endpoint codec wire api contract",
     "pool lane answers desync downloads uploads tokens token_store retry limiter adaptive pace serving",
     "caller",
-    "batch recordings login",
+    "batch recordings login observed",
+    "assembly",
     "client",  # over batch too: it mounts bulk and stream
-    "fleet probe blocking services",
+    "fleet probe blocking services telemetry",
     "__init__",
     "cli",
     "__main__",
@@ -55,11 +56,13 @@ CONFINED = {  # a module or call, and the only modules that may use it
     "importlib.import_module": "__init__ cli cli.*",
     "matplotlib": "cli.report_page",
     "msgspec": "*",
+    "opentelemetry": "telemetry.otel",
     "os.environ": "environment",
     "os.getenv": "environment",
     "phonenumbers": "batch.rules.numbers",
     "print": "cli cli.* __main__",
     "procrastinate": "fleet fleet.*",
+    "prometheus_client": "telemetry.prometheus",
     "psycopg": "fleet fleet.*",
     "psycopg_pool": "fleet fleet.*",
     "python_calamine": "batch.workbook",

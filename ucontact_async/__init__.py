@@ -61,6 +61,17 @@ if TYPE_CHECKING:
         Unauthorized,
         UnreadableReply,
     )
+    from .events import (
+        Event,
+        FuseBlown,
+        GateClosed,
+        GateOpened,
+        LimitChanged,
+        LoggedIn,
+        LoginFailed,
+        Progress,
+        Stopped,
+    )
     from .fleet.database import Database as Database
     from .fleet.engine import ShardRunner as ShardRunner
     from .fleet.load import Loaded as Loaded
@@ -71,7 +82,7 @@ if TYPE_CHECKING:
     from .limiter import Limiter, LimiterStats
     from .list_file import ListRow, TypedNumber
     from .recordings.report import Downloaded, DownloadReport
-    from .services import BackgroundRun, Progress, Service
+    from .services import BackgroundRun, Service
     from .settings import ServerProfile, Settings
     from .token_store import FileTokenStore
     from .wire import Reply
@@ -101,9 +112,13 @@ _HOMES = {
     "Doubted": "caller",
     "DownloadReport": "recordings.report",
     "Downloaded": "recordings.report",
+    "Event": "events",
     "FileTokenStore": "token_store",
     "FindRecordings": "api.recordings",
     "Forbidden": "errors",
+    "FuseBlown": "events",
+    "GateClosed": "events",
+    "GateOpened": "events",
     "GetCampaignStatus": "api.campaigns",
     "GetQueueSummary": "api.campaigns",
     "HangUp": "api.calls",
@@ -113,17 +128,20 @@ _HOMES = {
     "JournalMismatch": "errors",
     "JournalRow": "batch.journal_rows",
     "JournalRows": "batch.journal_rows",
+    "LimitChanged": "events",
     "Limiter": "limiter",
     "LimiterStats": "limiter",
     "ListFile": "api.lists",
     "ListRow": "list_file",
     "ListWriter": "api.lists",
+    "LoggedIn": "events",
+    "LoginFailed": "events",
     "NotFound": "errors",
     "NotSent": "errors",
     "OtherStatus": "api.campaigns",
     "Outcome": "batch.outcome",
     "OutcomeUnknown": "errors",
-    "Progress": "services",
+    "Progress": "events",
     "QueueSummary": "api.campaigns",
     "Recording": "api.recordings",
     "Refused": "errors",
@@ -146,6 +164,7 @@ _HOMES = {
     "SettingsError": "errors",
     "Snapshot": "api.watch",
     "Status": "batch.outcome",
+    "Stopped": "events",
     "Table": "batch.table",
     "TagRecording": "api.recordings",
     "Throttled": "errors",
@@ -201,9 +220,13 @@ __all__ = [
     "Doubted",
     "DownloadReport",
     "Downloaded",
+    "Event",
     "FileTokenStore",
     "FindRecordings",
     "Forbidden",
+    "FuseBlown",
+    "GateClosed",
+    "GateOpened",
     "GetCampaignStatus",
     "GetQueueSummary",
     "HangUp",
@@ -213,11 +236,14 @@ __all__ = [
     "JournalMismatch",
     "JournalRow",
     "JournalRows",
+    "LimitChanged",
     "Limiter",
     "LimiterStats",
     "ListFile",
     "ListRow",
     "ListWriter",
+    "LoggedIn",
+    "LoginFailed",
     "NotFound",
     "NotSent",
     "OtherStatus",
@@ -246,6 +272,7 @@ __all__ = [
     "SettingsError",
     "Snapshot",
     "Status",
+    "Stopped",
     "Table",
     "TagRecording",
     "Throttled",

@@ -54,9 +54,13 @@ class Abandoned(msgspec.Struct, frozen=True):
     reply: Any = None
     error: UContactError | None = None
 
+    @property
+    def outcome(self) -> str:
+        """``succeeded``, or the name of the error's class."""
+        return "succeeded" if self.error is None else type(self.error).__name__
+
     def __str__(self) -> str:
-        outcome = "succeeded" if self.error is None else type(self.error).__name__
-        return f"a cancelled call was finished all the same: {type(self.request).__name__}, {outcome}"
+        return f"a cancelled call was finished all the same: {type(self.request).__name__}, {self.outcome}"
 
 
 class Doubted(msgspec.Struct, frozen=True):

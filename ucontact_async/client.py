@@ -21,21 +21,20 @@ from .api.calls import Calls
 from .api.campaigns import Campaigns
 from .api.dialers import Dialers
 from .api.watch import Watch
+from .assembly import assemble
 from .caller import Abandoned, Doubted, HttpCaller
 from .downloads import Downloads
-from .endpoint import Flight, Guard, Prepared, Request, Safety
+from .endpoint import Flight, Prepared, Request, Safety
 from .errors import SettingsError
-from .lane import CommandLane
+from .events import Event, EventBus
 from .limiter import Limiter, Priority
-from .login import Login
+from .observed import Observer
 from .pace import Pace
-from .pool import Lane, SessionLane
 from .recordings.group import Recordings
 from .recordings.places import Places
-from .retry import RetryRule
 from .settings import Secret, ServerProfile, Settings, origin_of, read_environment, zone_of
 from .text import SECRET, Rules
-from .tokens import TokenManager, TokenStore
+from .tokens import TokenStore
 from .wire import Reply, encode_form, masked
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ class UContact:
     ``profile`` is what is known of the server, or the file that ``ucontact-async probe`` wrote it to. ``rules`` say
     when, whom and how often may be called, in every way but :meth:`request`: a call that they forbid raises
     :class:`Blocked`, a row of a run without rules of its own is skipped.
+    ``observers`` are told of every call: see :mod:`ucontact_async.telemetry`.
     Raises :class:`SettingsError` for what cannot work.
     """
 
@@ -90,6 +90,7 @@ class UContact:
         profile: ServerProfile | str | Path | None = None,
         ca: str | Path | None = None,
         rules: DialRules | None = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
         settings = Settings(
             url=origin_of(url),
@@ -106,31 +107,29 @@ class UContact:
             profile=ServerProfile.read(profile) if isinstance(profile, str | Path) else profile or ServerProfile(),
         )
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._listeners: list[Callable[[Abandoned | Doubted], None]] = []
+        self._listeners: list[tuple[Callable[[Any], None], tuple[type, ...]]] = []
         self._watches: WeakSet[Watch[Any]] = WeakSet()
-        login_caller = HttpCaller(
-            settings=settings,
-            lane=_lane_of(settings),
-            limiter=limiter or Limiter(),
-            retry=RetryRule(),
+        self._runs: WeakSet[Bulk] = WeakSet()
+        self._events = EventBus()
+        limiter = limiter or Limiter()
+        self._leave = [bus.subscribe(self._tell) for bus in (self._events, limiter.events)]
+        caller, leave = assemble(
+            settings,
+            limiter=limiter,
+            token_store=token_store,
             spawn=self._spawn,
             notify=self._notify,
-            guard=_guard_of(rules, settings),
+            rules=rules,
+            events=self._events,
+            observers=tuple(observers),
+            runs=self._runs,
         )
+        self._leave += leave
         self._dial_rules = rules
-        self._login = Login(settings, login_caller)
-        login_caller.tokens = TokenManager(
-            login=self._login.login,
-            logout=self._login.logout,
-            spawn=self._spawn,
-            given=settings.token,
-            store=token_store,
-            owner="" if token_store is None else f"{settings.url} {user}",
-        )
         hosts = [settings.records or settings.url, settings.backup_records]
         self._places = Places([host for host in hosts if host is not None])
         self._downloads = Downloads(settings)
-        self._mount(login_caller)
+        self._mount(caller)
 
     def _mount(self, caller: HttpCaller) -> None:
         self._caller = caller
@@ -140,13 +139,13 @@ class UContact:
         self.recordings = Recordings(caller, downloads=self._downloads, places=self._places)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, observers: Iterable[Observer] = ()) -> Self:
         """Build a client from the ``UCONTACT_*`` variables of the environment."""
         found = read_environment(environ)
         if "url" not in found:
             raise SettingsError("UCONTACT_URL is not set; give the server's address")
         url = found.pop("url")
-        return cls(url, **found)  # type: ignore[arg-type]  # token_scheme is checked by Settings
+        return cls(url, observers=observers, **found)  # type: ignore[arg-type]  # token_scheme is checked by Settings
 
     @property
     def settings(self) -> Settings:
@@ -176,9 +175,12 @@ class UContact:
         twin._mount(self._caller.with_options(settings, priority or self._caller.priority))
         return twin
 
-    def listen(self, listener: Callable[[Abandoned | Doubted], None]) -> None:
-        """Have ``listener`` called with every :class:`Abandoned` and :class:`Doubted` event."""
-        self._listeners.append(listener)
+    def listen(self, listener: Callable[[Any], None], *kinds: type[Abandoned | Doubted | Event]) -> None:
+        """Have ``listener`` called with every :class:`Abandoned` and :class:`Doubted` event, or with the ``kinds`` named.
+
+        :class:`GateClosed`, :class:`GateOpened`, :class:`LoggedIn` and :class:`LoginFailed` are told as they happen.
+        """
+        self._listeners.append((listener, kinds or (Abandoned, Doubted)))
 
     async def send(self, request: Request[R]) -> R:
         """Perform ``request`` and return its reply: the same as the coroutine of its endpoint."""
@@ -293,7 +295,7 @@ class UContact:
         if options.rules is None:
             options = msgspec.structs.replace(options, rules=self._dial_rules)
         pace = None if options.max_per_second is None else Pace(options.max_per_second)
-        return Bulk(
+        bulk = Bulk(
             items,
             caller=self._caller.with_options(self.settings, "bulk", pace),
             limiter=self.limiter,
@@ -305,7 +307,10 @@ class UContact:
             open_journal=open_journal,
             lane=lambda: self._caller.lane.name,
             profile=self.settings.profile,
+            events=self._events,
         )
+        self._runs.add(bulk)
+        return bulk
 
     def preview(self, request: Request[Any]) -> tuple[str, str]:
         """Return path and body that ``request`` would be sent with, numbers and form data hidden.
@@ -382,6 +387,8 @@ class UContact:
             task.cancel()
         await self._downloads.aclose()
         await self._caller.lane.aclose()
+        while self._leave:
+            self._leave.pop()()
 
     async def __aenter__(self) -> Self:
         return self
@@ -402,21 +409,13 @@ class UContact:
         return task
 
     def _notify(self, event: Abandoned | Doubted) -> None:
-        _log.warning("%s", event)
-        for listener in self._listeners:
-            listener(event)
+        extra = {"ucontact_event": type(event).__name__, "ucontact_request": type(event.request).__name__}
+        if isinstance(event, Abandoned):
+            extra["ucontact_outcome"] = event.outcome
+        _log.warning("%s", event, extra=extra)
+        self._tell(event)
 
-
-def _guard_of(rules: DialRules | None, settings: Settings) -> Guard | None:
-    if rules is None:
-        return None
-    from .batch.rules.guard import DialGuard
-
-    return DialGuard(rules, zone=settings.timezone)
-
-
-def _lane_of(settings: Settings) -> Lane:
-    session = SessionLane(settings)
-    if settings.lane == "session":
-        return session
-    return CommandLane(session, fresh=settings.connection == "fresh", reads=settings.lane == "command")
+    def _tell(self, event: Abandoned | Doubted | Event) -> None:
+        for listener, kinds in self._listeners:
+            if isinstance(event, kinds):
+                listener(event)

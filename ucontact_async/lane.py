@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CommandLane"]
 
-_log = logging.getLogger(__name__)
+_log = logging.LoggerAdapter(logging.getLogger(__name__), {"ucontact_event": "Lane"})
 
 # An expected answer, head and body; a longer one is read by aiohttp. One for every connection.
 ROOM = 8_192

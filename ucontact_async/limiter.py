@@ -18,12 +18,12 @@ import msgspec
 
 from .adaptive import CAP, AdaptiveLimit, LimitPhase
 from .errors import NotSent, SettingsError
+from .events import EventBus, GateClosed, GateOpened, GateState
 from .pace import Pace
 
 __all__ = ["Limiter", "LimiterStats", "Priority"]
 
 Priority = Literal["interactive", "bulk"]
-GateState = Literal["open", "closed", "probing"]
 
 # Of so many slots in a row that both kinds wait for, the last goes to a bulk run: no flood of calls starves it.
 SHARE = 5
@@ -93,6 +93,7 @@ class Limiter:
         self._interactive: deque[_Waiter] = deque()
         self._bulk: deque[_Waiter] = deque()
         self._passed = 0
+        self.events = EventBus()
         self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
         self._opens_at = clock()
@@ -186,6 +187,8 @@ class Limiter:
                 return
             retry_after = self._chance.uniform(0.0, min(SHORTEST * 2**self._overloads, LONGEST))
             self._overloads = min(self._overloads + 1, 7)  # 0.1 * 2**7 is above 10; unbounded it overflows in hours
+        if not self._closed:
+            self.events.publish(GateClosed(seconds=retry_after, reached=reached))
         self._closed = True
         self._opens_at = max(self._opens_at, now + retry_after)
         self._turn_away()
@@ -248,7 +251,7 @@ class Limiter:
             if not (await asyncio.wait([self._probing], timeout=left))[0]:
                 raise _too_long("the server did not recover")
         elif probe is None:
-            self._closed = False
+            self._open()
         else:
             await self._find_out(probe)
 
@@ -260,13 +263,17 @@ class Limiter:
             self._probing = None
             probing.set_result(None)
         if answered:
-            self._closed = False
+            self._open()
             self._unreached_since = self._unanswered_since = None
             return
         if self._unanswered_since is None:
             self._unanswered_since = self._clock()
         if self._opens_at <= self._clock():
             self.overloaded(refused=False)
+
+    def _open(self) -> None:
+        self._closed = False
+        self.events.publish(GateOpened())
 
     def start(self) -> bool:
         """Take a slot at once if nothing stands in the way; ``False`` says to wait by :meth:`turn` and acquire."""

@@ -9,48 +9,26 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from types import FrameType, MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import msgspec
 
 from .batch.report import Report
 from .batch.runner import Bulk
+from .batch.watching import events_of
 from .client import UContact
 from .errors import SettingsError
-from .limiter import GateState
+from .events import Event, Progress, words_of
 
-__all__ = ["BackgroundRun", "Progress", "Service"]
+__all__ = ["BackgroundRun", "Service"]
 
 _log = logging.getLogger("ucontact_async")
 
 # Runs that have ended and can still be asked for.
 KEPT = 100
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """A look at a background run; ``msgspec.json.encode`` makes an event of it.
-
-    ``rows`` are those read so far, ``in_flight`` and ``max_concurrency`` the limiter's, so of the whole client;
-    ``seconds`` is how long the run takes or took. ``stopped`` says why it ended before its input did, ``error`` what
-    it failed with.
-    """
-
-    name: str
-    state: Literal["running", "ended", "failed"]
-    rows: int
-    succeeded: int
-    failed: int
-    unknown: int
-    skipped: int
-    in_flight: int
-    max_concurrency: int
-    gate: GateState
-    seconds: float
-    stopped: str | None = None
-    error: str | None = None
 
 
 class BackgroundRun:
@@ -86,34 +64,30 @@ class BackgroundRun:
         """Return the report once the run has ended; raises what it failed with, such as :class:`JournalError`."""
         return await asyncio.shield(self._task)
 
-    async def progress(self, *, every: float = 1.0) -> AsyncIterator[Progress]:
-        """Yield a look at the run now, every so many seconds, and once more at its end, which ends the iteration.
+    def events(self, *, every: float = 0.5) -> AsyncGenerator[Event, None]:
+        """Yield what happens to the run until it ends, as :meth:`Bulk.events` does, to any number of viewers.
 
-        Any number of viewers may look; one that is slow holds up nobody.
+        The last one is a :class:`Progress` of the ended run, also where it failed: nothing is raised here.
         """
-        while not self.done:
-            yield self.look()
-            await asyncio.wait([self._task], timeout=every)
-        yield self.look()
+        return events_of(self.look, self._task, self._bulk.buses, every)
+
+    async def progress(self, *, every: float = 1.0) -> AsyncIterator[Progress]:
+        """Yield a look at the run now, every so many seconds, and once more at its end, which ends the iteration."""
+        async with contextlib.aclosing(self.events(every=every)) as events:
+            async for event in events:
+                if isinstance(event, Progress):
+                    yield event
 
     def look(self) -> Progress:
         """Return how far the run is."""
-        report, stats = self.report, self._bulk.stats
+        seen = self._bulk.look()
         error = self._task.exception() if self.done and not self._task.cancelled() else None
-        return Progress(
+        return msgspec.structs.replace(
+            seen,
             name=self.name,
             state="failed" if error is not None else "ended" if self.done else "running",
-            rows=report.rows,
-            succeeded=report.succeeded,
-            failed=report.failed,
-            unknown=report.unknown,
-            skipped=report.skipped,
-            in_flight=stats.in_flight,
-            max_concurrency=stats.max_concurrency,
-            gate=stats.gate,
-            seconds=report.seconds or self._clock() - self._began,
-            stopped=report.stopped,
-            error=None if error is None else str(error),
+            seconds=seen.seconds or self._clock() - self._began,
+            error=None if error is None else words_of(error),
         )
 
     async def opened(self) -> None:
@@ -134,10 +108,12 @@ class BackgroundRun:
             return await bulk.finish()
 
     def _tell(self, task: asyncio.Task[Report]) -> None:
+        fields = {f"ucontact_{field}": value for field, value in msgspec.structs.asdict(self.look()).items()}
+        extra = {"ucontact_event": "RunEnded", **fields}
         if task.cancelled() or (error := task.exception()) is None:
-            _log.info("run %s: %s", self.name, self.report.summary())
+            _log.info("run %s: %s", self.name, self.report.summary(), extra=extra)
         else:
-            _log.error("run %s failed: %s", self.name, error)
+            _log.error("run %s failed: %s", self.name, words_of(error), extra=extra)
 
 
 class Service:

@@ -29,6 +29,7 @@ from .errors import (
     Unauthorized,
     UnreadableReply,
 )
+from .events import EventBus, LoggedIn, LoginFailed
 from .settings import Secret
 from .token_store import StoredToken
 
@@ -93,6 +94,7 @@ class TokenManager:
         given: Secret | None = None,
         store: TokenStore | None = None,
         owner: str = "",
+        events: EventBus | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take a ``given`` token, or obtain one by ``login`` when it is first needed.
@@ -109,6 +111,7 @@ class TokenManager:
         self._spawn = spawn
         self._store = store
         self._owner = owner
+        self._events = events or EventBus()
         self._clock = clock
         self._live = None if given is None else Token(value=given, generation=0, born=clock(), given=True)
         self._dead: Token | None = None
@@ -158,7 +161,7 @@ class TokenManager:
             with anyio.move_on_after(GRACE, shield=True) as scope:
                 await self._finish()
             if scope.cancelled_caught:
-                _log.warning("the session was not ended: no answer within %g s", GRACE)
+                _log.warning("the session was not ended: no answer within %g s", GRACE, extra=_left("TimeoutError"))
         finally:
             self._live = None
             if self._flight is not None:
@@ -174,7 +177,9 @@ class TokenManager:
         try:
             token = await (self._log_in(0) if self._store is None else self._share(self._store))
         except UContactError as error:
-            return _for_waiters(error)
+            failure = _for_waiters(error)
+            self._events.publish(LoginFailed(error=type(failure).__name__, reason=str(failure)))
+            return failure
         self._live = token
         return token
 
@@ -209,6 +214,7 @@ class TokenManager:
                     status=401,
                 )
         value = Secret(await self._login())
+        self._events.publish(LoggedIn(generation=newest + 1))
         return Token(value=value, generation=newest + 1, born=self._clock(), deaths=deaths)
 
     async def _finish(self) -> None:
@@ -218,7 +224,7 @@ class TokenManager:
             try:
                 await self._leave(self._store)
             except (UContactError, OSError) as error:
-                _log.warning("the shared session was not ended: %s", error)
+                _log.warning("the shared session was not ended: %s", error, extra=_left(type(error).__name__))
         elif self._live is not None and not self._live.given:
             await self._end(self._live.value)
 
@@ -238,7 +244,13 @@ class TokenManager:
             await self._logout(value.reveal())
         except (UContactError, OSError) as error:
             # Its class only: what a server answers to a token may hold that token.
-            _log.warning("the session was not ended: %s", type(error).__name__)
+            name = type(error).__name__
+            _log.warning("the session was not ended: %s", name, extra=_left(name))
+
+
+def _left(error: str) -> dict[str, str]:
+    """Return the fields of a log record about a session that lives on."""
+    return {"ucontact_event": "SessionNotEnded", "ucontact_error": error}
 
 
 def _same(one: Token, other: Token | StoredToken) -> bool:

@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from ucontact_async import ScheduledCall, SettingsError, open_journal
+from ucontact_async import Progress, ScheduledCall, SettingsError, open_journal
 from ucontact_async.batch.history import History
 from ucontact_async.batch.outcome import Outcome, Status
 from ucontact_async.batch.report import Report
@@ -50,6 +50,23 @@ def run_of(*problems, succeeded=50):
         history.sample(float(second), report, STATS)
     report.close(4.0)
     return report, history
+
+
+def seen(report):
+    return Progress(
+        state="running",
+        rows=report.rows,
+        succeeded=report.succeeded,
+        failed=report.failed,
+        unknown=report.unknown,
+        skipped=report.skipped,
+        in_flight=3,
+        waiting=0,
+        max_concurrency=8,
+        gate="closed",
+        gate_seconds=12.0,
+        seconds=4.0,
+    )
 
 
 class Page(HTMLParser):
@@ -118,10 +135,10 @@ def test_a_dumb_terminal_gets_a_line(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     terminal, pipe = Terminal(), io.StringIO()
     for stream in (terminal, pipe):
-        view = view_of(100, lambda: STATS, stream)
+        view = view_of(100, stream)
         assert isinstance(view, ProgressLine)
-        view.update(problem(50), run_of(problem(50))[0])
-        view.tick()
+        view.note(problem(50))
+        view.show(seen(run_of(problem(50))[0]))
         view.close()
     assert "50%" in terminal.getvalue()
     assert "50 succeeded  0 failed  1 unknown" in terminal.getvalue()
@@ -138,19 +155,19 @@ def test_a_terminal_is_redrawn(monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("NO_COLOR", "1")
     terminal = Terminal()
-    view = view_of(100, lambda: STATS, terminal)
+    view = view_of(100, terminal)
     assert not isinstance(view, ProgressLine)
     report, _ = run_of(problem(40), problem(50, Status.FAILED))
     for outcome in report.problems:
-        view.update(outcome, report)
+        view.note(outcome)
     console = Console(file=io.StringIO(), width=width, force_terminal=True, no_color=True)
-    console.print(view.drawing(width))
+    console.print(view.drawing(seen(report), width))
     said = console.file.getvalue()
     for expected in ("50%", "50 succeeded", "1 failed", "1 unknown", "3 of 8 on the wire", "row 40", "row 50"):
         assert expected in said
     assert "12 s" in said
     assert max(map(len, said.splitlines())) <= width
-    view.tick()
+    view.show(seen(report))
     view.close()
     assert "50 succeeded" in terminal.getvalue()
     assert "\x1b[3" not in terminal.getvalue()

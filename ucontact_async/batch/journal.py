@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 
 from ..endpoint import Request
 from ..errors import JournalError, NotSent
+from ..events import JournalLag
 from .journal_file import DOUBTED, Change, Header, JournalFile
 from .journal_removals import doubted, overtaken
 from .recollection import Entry, Recalled
@@ -90,6 +91,10 @@ class Journal(Memory, Protocol):
         """
         ...
 
+    def lag(self) -> JournalLag:
+        """Return how far what is written is behind."""
+        ...
+
     async def aclose(self) -> None:
         """Write what is left and let go."""
 
@@ -118,6 +123,7 @@ class Commits:
         self._commit: asyncio.Future[Collection[int]] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._broken: JournalError | None = None
+        self._writing, self._since = 0, 0.0
 
     def _apply(self, changes: list[Change]) -> asyncio.Future[Collection[int]]:
         """Begin to write ``changes`` durably; the result is the rows whose change was refused."""
@@ -158,6 +164,7 @@ class Commits:
         if self._commit is not None or not self._changes:
             return
         changes, self._changes = self._changes, []
+        self._writing, self._since = len(changes), self._loop.time()
         self._commit = self._apply(changes)
         self._commit.add_done_callback(lambda commit: self._written(commit, changes))
 
@@ -183,6 +190,12 @@ class Commits:
             self._write_now()
         elif self._changes:
             self._write_soon()
+
+    def lag(self) -> JournalLag:
+        """Return how many changes are not written yet, and since when the oldest of them waits for the disk."""
+        pending = len(self._changes) + (0 if self._commit is None else self._writing)
+        since = self._timer.when() - self._linger if self._timer is not None else self._since
+        return JournalLag(pending=pending, seconds=max(0.0, self._loop.time() - since) if pending else 0.0)
 
     def _break(self, cause: BaseException) -> JournalError:
         if self._broken is None:

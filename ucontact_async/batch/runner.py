@@ -16,7 +16,8 @@ import anyio
 
 from ..endpoint import Caller, Flight
 from ..errors import JournalError, NotSent, ReplyLost, UContactError, Unauthorized
-from ..limiter import Limiter, LimiterStats
+from ..events import EventBus, FuseBlown, Stopped, words_of
+from ..limiter import Limiter
 from ..pace import Pace
 from ..settings import ServerProfile
 from .amendments import Amendments
@@ -31,11 +32,12 @@ from .outbox import Outbox
 from .outcome import Outcome, Status, doubtful
 from .places import Places
 from .report import Report
+from .watching import Watchable
 
 __all__ = ["Bulk"]
 
 
-class Bulk:
+class Bulk(Watchable):
     """A run: ``async with`` opens it, ``async for`` yields its outcomes as rows complete.
 
     Leaving the block early, or being cancelled in it, stops the run: calls on the wire are given ``grace`` seconds to
@@ -56,21 +58,21 @@ class Bulk:
         open_journal: OpenJournal | None = None,
         lane: Callable[[], str] = str,
         profile: ServerProfile | None = None,
+        events: EventBus | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Use :meth:`UContact.stream`; ``open_journal`` opens another journal than the file that ``options`` name."""
+        super().__init__(limiter, clock, events)
         self.options = options
         self.report = Report(accepted=options.accepted)
         self._items = items
         self._caller = caller
-        self._limiter = limiter
         self._server = server
         self._spawn = spawn
         self._planner = planner
         self._open_journal = open_journal or self._open_file
         self._lane = lane
-        self._clock = clock
         self._now = now
         self._pace = pace
         self._hesitates = pace is not None or options.not_after is not None or options.rules is not None
@@ -141,11 +143,13 @@ class Bulk:
             self.stop("the consumer left")
         with anyio.CancelScope(shield=True):
             await asyncio.wait([self._running])
+        self._over(self._error)
         self._limiter.narrow(self.options.max_concurrency)
         if self._error is not None and exc_info[1] is None:
             raise self._error
 
     async def __aiter__(self) -> AsyncIterator[Outcome]:
+        self._reading()
         while (outcomes := await self._outbox.take()) is not None:
             for outcome in outcomes:
                 self._count(outcome)
@@ -154,6 +158,7 @@ class Bulk:
 
     async def finish(self) -> Report:
         """Read all outcomes that are left and return the report: ``async for`` over them, at less cost."""
+        self._reading()
         count = self.report.add if self.options.progress is None else self._count
         while (outcomes := await self._outbox.take()) is not None:
             for outcome in outcomes:
@@ -169,14 +174,10 @@ class Bulk:
     def _conclude(self) -> None:
         self.report.lane = self._lane()
         self.report.close(self._clock() - self._started)
+        self._over(self._error)
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-
-    @property
-    def stats(self) -> LimiterStats:
-        """A look at the limiter, which is the whole client's."""
-        return self._limiter.stats
 
     def stop(self, reason: str) -> bool:
         """Send nothing more; what is on the wire has ``grace`` seconds to end.
@@ -189,6 +190,7 @@ class Bulk:
         self.report.stopped = reason
         self._intake.stop()
         self._later.stop()
+        self._bus.publish(Stopped(reason=reason))
         for scope, flight in self._flights.items():
             if flight is None or not flight.left:
                 if flight is not None:
@@ -397,6 +399,8 @@ class Bulk:
         if isinstance(outcome.error, Unauthorized) or (outcome.error is not None and not self._logged_in):
             self.stop(f"the login failed: {outcome.detail}")
         elif (why := self._fuse.blown(outcome.status is Status.UNKNOWN)) is not None:
+            if not self._stopping.is_set():
+                self._bus.publish(FuseBlown(reason=why))
             self.stop(why)
         elif counts.failed > self.options.failures_allowed(counts.rows):
             self.stop(f"more failures than max_failures={self.options.max_failures} allows")
@@ -410,4 +414,4 @@ class Bulk:
     def _fail(self, error: BaseException) -> None:
         if self._error is None:
             self._error = error
-        self.stop(str(error))
+        self.stop(words_of(error))

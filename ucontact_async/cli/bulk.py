@@ -303,7 +303,7 @@ async def follow(
 
     from .progress import view_of
 
-    view = view_of(total, lambda: stream.stats)
+    view = view_of(total)
 
     def stop() -> None:
         if not stream.stop("interrupted"):
@@ -317,7 +317,7 @@ async def follow(
                 async for outcome in stream:
                     if stream.report.wants(outcome):
                         rejects.add(outcome)
-                    view.update(outcome, stream.report)
+                    view.note(outcome)
                     if history is not None:
                         history.note(outcome, stream.stats.in_flight)
                     if show is not None:
@@ -332,17 +332,14 @@ async def follow(
 
 
 async def _tick(stream: Bulk, view: View, history: History | None) -> None:
-    import asyncio
-
+    from ..events import Progress
     from .progress import EVERY
 
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    while True:
-        await asyncio.sleep(EVERY)
-        view.tick()
-        if history is not None:
-            history.sample(loop.time() - began, stream.report, stream.stats)
+    async for event in stream.events(every=EVERY):
+        if isinstance(event, Progress):
+            view.show(event)
+            if history is not None:
+                history.sample(event.seconds, stream.report, stream.stats)
 
 
 def _show_request(uc: UContact) -> Any:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -14,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..batch.outcome import Outcome, Status
-from ..batch.report import Report
-from ..limiter import LimiterStats
+from ..events import Progress
 from ..text import printable
 
 __all__ = ["LiveView"]
@@ -26,26 +23,22 @@ _STYLES = {"succeeded": "green", "failed": "red", "unknown": "yellow", "skipped"
 
 
 class LiveView:
-    """Draws what is known a few times a second; the caller's :meth:`tick` says when."""
+    """Draws what a run shows of itself, whenever it is shown."""
 
-    def __init__(self, total: int, stats: Callable[[], LimiterStats], stream: TextIO) -> None:
-        """``total`` is the number of lines of the input, ``stats`` looks at the limiter."""
+    def __init__(self, total: int, stream: TextIO) -> None:
+        """``total`` is the number of lines of the input."""
         self._total = max(total, 1)
-        self._stats = stats
-        self._report = Report()
         self._line = 0
         self._problems: deque[Text] = deque(maxlen=_PROBLEMS)
-        self._started = time.monotonic()
-        self._recent: deque[tuple[float, int]] = deque([(self._started, 0)], maxlen=20)
+        self._recent: deque[tuple[float, int]] = deque([(0.0, 0)], maxlen=20)
         console = Console(file=stream)
         self.capable = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(
             console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
         )
 
-    def update(self, outcome: Outcome, report: Report) -> None:
+    def note(self, outcome: Outcome) -> None:
         """Note an outcome."""
-        self._report = report
         if outcome.row is not None:
             self._line = max(self._line, outcome.row.number)
         if outcome.status in (Status.FAILED, Status.UNKNOWN) and not outcome.earlier:
@@ -54,24 +47,23 @@ class LiveView:
             told = f"{outcome.position} {outcome.status}: {why}"
             self._problems.append(Text(told, style=style, no_wrap=True, overflow="ellipsis"))
 
-    def tick(self) -> None:
+    def show(self, seen: Progress) -> None:
         """Draw anew; the first time where the cursor is."""
         if not self._live.is_started:
             self._live.start()
-        self._live.update(self.drawing(self._live.console.width), refresh=True)
+        self._live.update(self.drawing(seen, self._live.console.width), refresh=True)
 
     def close(self) -> None:
         """Wipe it."""
         self._live.stop()
 
-    def drawing(self, width: int) -> Group:
+    def drawing(self, seen: Progress, width: int) -> Group:
         """Return what a terminal of ``width`` columns shows."""
-        now, report, stats = time.monotonic(), self._report, self._stats()
         began, before = self._recent[0]
-        self._recent.append((now, report.rows))
-        rate = (report.rows - before) / max(now - began, 0.001)
-        seconds, share = now - self._started, min(self._line / self._total, 1.0)
-        left = _clock(seconds / share - seconds) if share else "?"
+        self._recent.append((seen.seconds, seen.rows))
+        rate = (seen.rows - before) / max(seen.seconds - began, 0.001)
+        share = min(self._line / self._total, 1.0)
+        left = _clock(seen.seconds / share - seen.seconds) if share else "?"
         narrow = width < _NARROW
         bar = Table.grid(padding=(0, 1), expand=True)
         bar.add_column(ratio=1)
@@ -80,23 +72,24 @@ class LiveView:
             ProgressBar(total=1.0, completed=share, complete_style="cyan", finished_style="cyan"),
             f"{share:.0%}  {left} left",
         )
-        wire = f"{stats.in_flight} of {stats.max_concurrency} on the wire"
+        wire = f"{seen.in_flight} of {seen.max_concurrency} on the wire"
         pace = Text(f"{rate:,.0f} rows/s, {wire}")
-        if stats.gate != "open":
-            rest = f"the server gets a rest for {stats.gate_seconds:.0f} s"
-            told = "asking whether the server is well" if stats.gate == "probing" else rest
+        if seen.gate != "open":
+            rest = f"the server gets a rest for {seen.gate_seconds:.0f} s"
+            told = "asking whether the server is well" if seen.gate == "probing" else rest
             pace.append(("\n" if narrow else ", ") + told, style="yellow")
-        return Group(bar, self._counts(narrow=narrow), pace, *self._problems)
+        return Group(bar, _counts(seen, narrow=narrow), pace, *self._problems)
 
-    def _counts(self, *, narrow: bool) -> Table:
-        counts = Table.grid(padding=(0, 2))
-        cells = []
-        for name, style in _STYLES.items():
-            count: int = getattr(self._report, name)
-            cells.append(Text(f"{count:,} {name}", style=style if count else "dim"))
-        for start in range(0, len(cells), 2 if narrow else 4):
-            counts.add_row(*cells[start : start + (2 if narrow else 4)])
-        return counts
+
+def _counts(seen: Progress, *, narrow: bool) -> Table:
+    counts = Table.grid(padding=(0, 2))
+    cells = []
+    for name, style in _STYLES.items():
+        count: int = getattr(seen, name)
+        cells.append(Text(f"{count:,} {name}", style=style if count else "dim"))
+    for start in range(0, len(cells), 2 if narrow else 4):
+        counts.add_row(*cells[start : start + (2 if narrow else 4)])
+    return counts
 
 
 def _clock(seconds: float) -> str:

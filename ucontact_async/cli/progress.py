@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Protocol, TextIO
 
 from ..batch.outcome import Outcome
-from ..batch.report import Report
-from ..limiter import LimiterStats
+from ..events import Progress
 
 __all__ = ["EVERY", "ProgressLine", "View", "view_of"]
 
@@ -21,26 +18,26 @@ EVERY = 0.2
 class View(Protocol):
     """What shows a run to somebody."""
 
-    def update(self, outcome: Outcome, report: Report) -> None:
+    def note(self, outcome: Outcome) -> None:
         """Note an outcome."""
 
-    def tick(self) -> None:
-        """Some time has passed: draw anew."""
+    def show(self, seen: Progress) -> None:
+        """Draw how far the run is."""
 
     def close(self) -> None:
         """Wipe what was drawn."""
 
 
-def view_of(total: int, stats: Callable[[], LimiterStats], stream: TextIO | None = None) -> View:
+def view_of(total: int, stream: TextIO | None = None) -> View:
     """Return the view that suits: live where a capable terminal and rich are there, else the line.
 
-    ``total`` is the number of lines of the input, ``stats`` looks at the limiter.
+    ``total`` is the number of lines of the input.
     """
     shown: TextIO = sys.stderr if stream is None else stream
     if shown.isatty() and find_spec("rich") is not None:
         from .live import LiveView
 
-        view = LiveView(total, stats, shown)
+        view = LiveView(total, shown)
         if view.capable:
             return view
     return ProgressLine(total, shown)
@@ -54,26 +51,23 @@ class ProgressLine:
         self._stream = stream or sys.stderr
         self._shown = self._stream.isatty()
         self._total = max(total, 1)
-        self._started = time.monotonic()
         self._line = 0
-        self._report = Report()
 
-    def update(self, outcome: Outcome, report: Report) -> None:
+    def note(self, outcome: Outcome) -> None:
         """Note an outcome."""
         if outcome.row is not None:
             self._line = max(self._line, outcome.row.number)
-        self._report = report
 
-    def tick(self) -> None:
+    def show(self, seen: Progress) -> None:
         """Write the line anew."""
         if not self._shown:
             return
-        report, seconds = self._report, time.monotonic() - self._started
+        seconds = seen.seconds
         share = min(self._line / self._total, 1.0)
         left = f"{seconds / share - seconds:.0f} s left" if share > 0 else "..."
         self._write(
-            f"{share:4.0%}  {report.rows / max(seconds, 0.001):,.0f}/s  {report.succeeded} succeeded  "
-            f"{report.failed} failed  {report.unknown} unknown  {report.skipped} skipped  {left}"
+            f"{share:4.0%}  {seen.rows / max(seconds, 0.001):,.0f}/s  {seen.succeeded} succeeded  "
+            f"{seen.failed} failed  {seen.unknown} unknown  {seen.skipped} skipped  {left}"
         )
 
     def close(self) -> None:

@@ -237,7 +237,8 @@ class Emulator:
                 else await self._admin(request, "" if at_backup else path)
             )
         except Exception as error:  # noqa: BLE001  whatever was sent, an emulator that breaks tells nobody anything
-            _log.warning("%s: a request was not understood: %s", path, type(error).__name__)
+            extra = {"ucontact_event": "RequestNotUnderstood", "ucontact_error": type(error).__name__}
+            _log.warning("%s: a request was not understood: %s", path, type(error).__name__, extra=extra)
             answer = Answer(400, {}, b"")
         return Written(answer_bytes(answer, keep=answer.status != 400), keep=answer.status != 400)
 

@@ -189,7 +189,8 @@ class Lease:
                 pass  # asked again; until then nothing is renewed
             except JournalError as error:
                 self.lose()
-                _log.warning("the lease is given up: %s", error)
+                extra = {"ucontact_event": "LeaseGivenUp", "ucontact_error": type(error).__name__}
+                _log.warning("the lease is given up: %s", error, extra=extra)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._leaving.wait()

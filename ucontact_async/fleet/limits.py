@@ -133,7 +133,8 @@ class FleetLimits:
             except JournalError as error:
                 if str(error) != told:
                     told = str(error)
-                    _log.warning("no share of the limits: %s", told)
+                    extra = {"ucontact_event": "NoShare", "ucontact_error": type(error).__name__}
+                    _log.warning("no share of the limits: %s", told, extra=extra)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._every):
                     await self._hurry.wait()

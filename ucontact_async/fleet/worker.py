@@ -203,7 +203,8 @@ class Worker:
         except (DatabaseAway, JournalError) as error:
             if not (lease.lost or isinstance(error, DatabaseAway)):
                 raise
-            _log.warning("a run of the worker ended: %s", error)
+            extra = {"ucontact_event": "WorkerRunEnded", "ucontact_error": type(error).__name__}
+            _log.warning("a run of the worker ended: %s", error, extra=extra)
         finally:
             self._streams.discard(stream)
             if leaving is not None:

@@ -1,0 +1,73 @@
+"""What the observed clients are doing at this moment, a server at a time: read when somebody asks, never before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from ..events import Event, GateState, JournalLag
+from ..observed import Observed
+
+__all__ = ["Clients", "ServerGauges"]
+
+_WORST: tuple[GateState, ...] = ("closed", "probing", "open")
+
+
+class ServerGauges(msgspec.Struct, frozen=True, kw_only=True):
+    """All clients of one server together; a limiter that several of them share counts once.
+
+    ``gate`` is the state of the one that is closed most.
+    """
+
+    address: str
+    port: int
+    in_flight: int
+    waiting: int
+    max_concurrency: int
+    gate: GateState
+    lag: JournalLag
+
+
+class Clients:
+    """The clients that are observed now."""
+
+    def __init__(self) -> None:
+        self._clients: list[Observed] = []
+
+    def add(self, client: Observed, hear: Callable[[Event], None]) -> Callable[[], None]:
+        """Look at ``client`` too and ``hear`` its events, until what is returned is called."""
+        self._clients.append(client)
+        leave = [bus.subscribe(hear) for bus in client.buses]
+
+        def end() -> None:
+            self._clients.remove(client)
+            for unsubscribe in leave:
+                unsubscribe()
+
+        return end
+
+    def look(self) -> list[ServerGauges]:
+        """Return the gauges of every server."""
+        servers: dict[tuple[str, int], list[Observed]] = {}
+        for client in tuple(self._clients):
+            servers.setdefault((client.address, client.port), []).append(client)
+        return [_together(address, port, clients) for (address, port), clients in servers.items()]
+
+
+def _together(address: str, port: int, clients: list[Observed]) -> ServerGauges:
+    stats = [client.stats() for client in {id(client.limiter): client for client in clients}.values()]
+    lags = [client.lag() for client in clients]
+    return ServerGauges(
+        address=address,
+        port=port,
+        in_flight=sum(one.in_flight for one in stats),
+        waiting=sum(one.waiting for one in stats),
+        max_concurrency=sum(one.max_concurrency for one in stats),
+        gate=min((one.gate for one in stats), key=_WORST.index),
+        lag=JournalLag(
+            marked=sum(lag.marked for lag in lags),
+            pending=sum(lag.pending for lag in lags),
+            seconds=max(lag.seconds for lag in lags),
+        ),
+    )
