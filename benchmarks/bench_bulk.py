@@ -27,7 +27,8 @@ BASE = "aiohttp naive"
 SINGLE = {"call after call", "call after call, idle between", "aiohttp call after call"}
 FEWER = {"requests, 32 threads": 10, "httpx": 30} | dict.fromkeys(SINGLE, 5)  # slow ones get this part of the rows
 LIBRARIES = ("aiohttp", "yarl", "msgspec", "requests", "httpx", "pyreqwest", "pycurl")
-AT_ONCE = [name for name in VARIANTS if name not in SINGLE | {"bulk, idle between"}]
+OBSERVED = {"bulk, prometheus", "bulk, otel", "bulk, otel, 1 in 100"}
+AT_ONCE = [name for name in VARIANTS if name not in SINGLE | OBSERVED | {"bulk, idle between"}]
 
 
 class Comparison(NamedTuple):

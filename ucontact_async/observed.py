@@ -101,6 +101,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     scheme: str
     address: str
     port: int
+    server: str
+    """Address and port together."""
     limiter: object
     """Which limiter it is: clients may share one."""
     stats: Callable[[], LimiterStats]
@@ -260,10 +262,12 @@ def observe(
         return caller, []
     parts = urlsplit(caller.settings.url)
     limiter = caller.limiter
+    address, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     client = Observed(
         scheme=parts.scheme,
-        address=parts.hostname or "",
-        port=parts.port or (443 if parts.scheme == "https" else 80),
+        address=address,
+        port=port,
+        server=f"{address}:{port}",
         limiter=limiter,
         stats=lambda: limiter.stats,
         lag=lag,

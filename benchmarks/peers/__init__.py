@@ -21,6 +21,9 @@ VARIANTS: dict[str, Client] = {
     "bulk+journal": ours.bulk(journal=True),
     "bulk, session lane": ours.bulk(journal=False, lane="session"),
     "bulk, idle between": ours.bulk(journal=False, pause=0.005),
+    "bulk, prometheus": ours.bulk(journal=False, observers=ours.prometheus),
+    "bulk, otel": ours.bulk(journal=False, observers=ours.otel(1.0)),
+    "bulk, otel, 1 in 100": ours.bulk(journal=False, observers=ours.otel(0.01)),
     "bare epoll": bare_epoll.opened,
     "pycurl, multi": pycurl_multi.opened,
     "pyreqwest": pyreqwest_workers.opened,
@@ -39,6 +42,9 @@ NEEDS = {
     "pyreqwest": "pyreqwest",
     "requests, 32 threads": "requests",
     "httpx": "httpx",
+    "bulk, prometheus": "prometheus_client",
+    "bulk, otel": "opentelemetry",
+    "bulk, otel, 1 in 100": "opentelemetry",
 }
 
 

@@ -5,19 +5,49 @@ import contextlib
 import itertools
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from work import OPTIONS, ZONE, Client, Row, Rows, Run
+
+Observers = Callable[[], tuple[Any, ...]]
 
 BLOCK = 256  # rows, as ucontact_async.batch.intake reads them
 
 
-def client(url: str, lane: str = "auto"):
+def client(url: str, lane: str = "auto", observers: Observers = tuple):
     """Return a client of the server at ``url``."""
     from ucontact_async import UContact
 
-    return UContact(url, user="api", password="secret", timezone=ZONE, lane=lane, ca=OPTIONS.ca)
+    return UContact(url, user="api", password="secret", timezone=ZONE, lane=lane, ca=OPTIONS.ca, observers=observers())
+
+
+def prometheus() -> tuple[Any, ...]:
+    """Return an observer that counts into a registry of its own."""
+    from prometheus_client import CollectorRegistry
+
+    from ucontact_async.telemetry.prometheus import Prometheus
+
+    return (Prometheus(CollectorRegistry()),)
+
+
+def otel(share: float) -> Observers:
+    """Return what makes an observer by the SDK: metrics, and spans of a ``share`` of the calls, which go nowhere."""
+
+    def made() -> tuple[Any, ...]:
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+        from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+        from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+
+        from ucontact_async.telemetry.otel import OpenTelemetry
+
+        tracing = TracerProvider(sampler=ParentBasedTraceIdRatio(share))
+        tracing.add_span_processor(SpanProcessor())
+        return (OpenTelemetry(tracing, MeterProvider(metric_readers=[InMemoryMetricReader()])),)
+
+    return made
 
 
 def paused(rows: Rows, seconds: float) -> Iterator[Row]:
@@ -49,7 +79,7 @@ def single(*, pause: float = 0.0) -> Client:
     return opened
 
 
-def bulk(*, journal: bool, lane: str = "auto", pause: float = 0.0) -> Client:
+def bulk(*, journal: bool, lane: str = "auto", pause: float = 0.0, observers: Observers = tuple) -> Client:
     """Return bulk runs, each with a journal of its own if it has one, idle for ``pause`` seconds before each block.
 
     With as many at once as a block has rows every connection has been idle when its row is sent.
@@ -61,7 +91,7 @@ def bulk(*, journal: bool, lane: str = "auto", pause: float = 0.0) -> Client:
 
         paths = itertools.count()
         with tempfile.TemporaryDirectory() as folder:
-            async with client(url, lane) as uc:
+            async with client(url, lane, observers) as uc:
 
                 async def run(rows: Rows) -> int:
                     path = Path(folder) / f"{next(paths)}.journal" if journal else None

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
+import anyio
 import msgspec
 
 from ..endpoint import Flight
@@ -83,7 +84,7 @@ class Watchable:
 
     report: Report
     _journal: Journal
-    _flights: Mapping[Any, Flight | None]
+    _flights: dict[anyio.CancelScope, Flight | None]
     _spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
     def __init__(self, limiter: Limiter, clock: Callable[[], float], client: EventBus | None) -> None:

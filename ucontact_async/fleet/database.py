@@ -143,7 +143,8 @@ class Database:
                     raise
                 if str(error) != said:
                     said = str(error)
-                    _log.warning("%s; waiting for it", said)
+                    extra = {"ucontact_event": "DatabaseAway", "ucontact_error": type(error).__name__}
+                    _log.warning("%s; waiting for it", said, extra=extra)
             await asyncio.sleep(_PAUSE)
 
     async def _configure(self, connection: Connection) -> None:

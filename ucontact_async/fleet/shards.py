@@ -164,7 +164,10 @@ class Shards(Source):
             )
             self._warned = bool(await waiting.fetchall())
             if self._warned:
-                _log.warning("rows that were loaded with rules of the dial wait for a worker that has them (--rules)")
+                _log.warning(
+                    "rows that were loaded with rules of the dial wait for a worker that has them (--rules)",
+                    extra={"ucontact_event": "RulesMissing"},
+                )
         for _, removing in shards:
             self._kind = removing
         return [shard for shard, _ in shards]

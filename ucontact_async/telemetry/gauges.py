@@ -11,7 +11,7 @@ from ..observed import Observed
 
 __all__ = ["Clients", "ServerGauges"]
 
-_WORST: tuple[GateState, ...] = ("closed", "probing", "open")
+_CLOSED: dict[GateState, int] = {"open": 0, "probing": 1, "closed": 2}
 
 
 class ServerGauges(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ def _together(address: str, port: int, clients: list[Observed]) -> ServerGauges:
         in_flight=sum(one.in_flight for one in stats),
         waiting=sum(one.waiting for one in stats),
         max_concurrency=sum(one.max_concurrency for one in stats),
-        gate=min((one.gate for one in stats), key=_WORST.index),
+        gate=max((one.gate for one in stats), key=lambda state: _CLOSED[state]),
         lag=JournalLag(
             marked=sum(lag.marked for lag in lags),
             pending=sum(lag.pending for lag in lags),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 
 try:
@@ -48,30 +49,33 @@ class Prometheus(Collector):
     def __init__(self, registry: CollectorRegistry = REGISTRY, *, buckets: Sequence[float] = BUCKETS) -> None:
         """Register the metrics; raises the registry's ``ValueError`` where another one is there already."""
         self._clients = Clients()
-        self._calls = Counter(
+        calls = Counter(
             "ucontact_calls", "Calls that ended.", ("server", "endpoint", "outcome", "error"), registry=registry
         )
-        self._call_seconds = Histogram(
+        call_seconds = Histogram(
             "ucontact_call_duration_seconds",
             "Calls, waiting and every try included.",
             ("server", "endpoint"),
             registry=registry,
             buckets=buckets,
         )
-        self._request_seconds = Histogram(
+        request_seconds = Histogram(
             "ucontact_request_duration_seconds",
             "HTTP requests.",
             ("server", "endpoint", "status"),
             registry=registry,
             buckets=buckets,
         )
+        # There are few labels, and to look them up takes as long as to count.
+        self._call, self._call_time = functools.cache(calls.labels), functools.cache(call_seconds.labels)
+        self._request_time = functools.cache(request_seconds.labels)
         self._closings = Counter("ucontact_gate_closings", "Rests given to the server.", ("server",), registry=registry)
         self._logins = Counter("ucontact_logins", "Logins that ended.", ("server", "outcome"), registry=registry)
         registry.register(self)
 
     def attach(self, client: Observed) -> Callable[[], None]:
         """Count for ``client`` too."""
-        server = _name(client)
+        server = client.server
 
         def hear(event: Event) -> None:
             if isinstance(event, GateClosed):
@@ -89,17 +93,15 @@ class Prometheus(Collector):
 
     def call_ended(self, client: Observed, call: Call, mark: None, end: CallEnd) -> None:
         """Count a call."""
-        server = _name(client)
-        self._calls.labels(server, call.endpoint, end.outcome, end.error).inc()
-        self._call_seconds.labels(server, call.endpoint).observe(end.seconds)
+        self._call(client.server, call.endpoint, end.outcome, end.error).inc()
+        self._call_time(client.server, call.endpoint).observe(end.seconds)
 
     def request_began(self, client: Observed, exchange: Exchange) -> None:
         """Do nothing: it is counted when it ends."""
 
     def request_ended(self, client: Observed, exchange: Exchange, mark: None, end: ExchangeEnd) -> None:
         """Count a request."""
-        status = end.error or str(end.status)
-        self._request_seconds.labels(_name(client), exchange.endpoint, status).observe(end.seconds)
+        self._request_time(client.server, exchange.endpoint, end.error or str(end.status)).observe(end.seconds)
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing: what is collected is only known once there are clients."""
@@ -133,7 +135,3 @@ class Prometheus(Collector):
             for state in _STATES:
                 families["gate"].add_metric([server, state], float(seen.gate == state))
         return families.values()
-
-
-def _name(client: Observed) -> str:
-    return f"{client.address}:{client.port}"
