@@ -8,10 +8,11 @@ ignore that hides nothing into an error.
 
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 from zoneinfo import ZoneInfo
 
 from ucontact_async import (
+    Abandoned,
     AgentCall,
     BlockNumber,
     CallWorkflow,
@@ -26,6 +27,7 @@ from ucontact_async import (
     Downloaded,
     DownloadReport,
     FileTokenStore,
+    GateClosed,
     GetQueueSummary,
     HangUp,
     InvalidRequest,
@@ -40,6 +42,7 @@ from ucontact_async import (
     OtherStatus,
     Outcome,
     OutcomeUnknown,
+    Progress,
     QueueSummary,
     Recording,
     RemoveContact,
@@ -239,6 +242,14 @@ async def many(uc: UContact, lazily: Iterator[ScheduledCall], slowly: AsyncItera
         async for outcome in outcomes:
             assert_type(outcome, Outcome)
             assert_type(outcome.error, UContactError | None)
+    async with uc.stream(lazily) as run:
+        async for event in run.events(every=0.5):
+            if isinstance(event, Progress):
+                assert_type(event.gate, Literal["open", "closed", "probing"])
+            elif isinstance(event, GateClosed):
+                assert_type(event.seconds, float)
+    uc.listen(print, GateClosed, Abandoned)
+    uc.listen(print, Progress.rows)  # type: ignore[arg-type]  # no kind of event
     await uc.bulk([CALL], journal="run.db", on_unknown=ReplaceSchedule(quarantine=900, margin=60))
     audit = await audit_double_dials(uc.recordings.search(since=WHEN, until=WHEN), "run.db")
     assert_type(audit, DialAudit)

@@ -25,6 +25,7 @@ from ucontact_async.batch.journal import DOUBTED, Commits, Entry, FileJournal, H
 from ucontact_async.batch.journal_file import Change, JournalFile, _mounts, _refuse_remote
 from ucontact_async.batch.journal_removals import doubted, overtaken
 from ucontact_async.errors import JournalBusy, JournalError, JournalMismatch, NotSent
+from ucontact_async.events import JournalLag
 
 HEADER = Header("https://acme.example", "schedule", "first version")
 
@@ -1046,3 +1047,36 @@ def _meet(file, row, fate):
     elif fate in ("succeeded", "failed", "unknown"):
         file.apply([change(row, fate)])
     return fate not in ("taken back", "failed")
+
+
+async def test_a_journal_says_how_far_it_is_behind():
+    """What waits for a commit and what is in one is pending, for no longer than it can be; written, it is nothing."""
+    loop, commits = asyncio.get_running_loop(), []
+
+    class Held(Commits):
+        def _apply(self, changes):
+            commits.append(loop.create_future())
+            return commits[-1]
+
+    journal = Held("held", lambda outcomes: None, linger=60.0)
+    assert journal.lag() == JournalLag()
+    began = loop.time()
+    journal.planned(1)
+    journal.planned(2)
+    lag = journal.lag()
+    assert lag.pending == 2
+    assert 0 <= lag.seconds <= loop.time() - began
+    marked = asyncio.ensure_future(journal.sent(3))
+    await asyncio.sleep(0)
+    journal.planned(4)
+    lag = journal.lag()
+    assert lag.pending == 4
+    assert 0 < lag.seconds <= loop.time() - began
+    commits[0].set_result(())
+    await marked
+    assert journal.lag().pending == 1
+    ending = asyncio.ensure_future(journal.flush())
+    await asyncio.sleep(0)
+    commits[1].set_result(())
+    await ending
+    assert journal.lag() == JournalLag()
