@@ -90,6 +90,17 @@ async def test_who_reads_the_outcomes_has_them_all(emulator):
             assert (last.state, last.rows) == ("ended", 300)
 
 
+async def test_viewers_that_come_together(emulator):
+    """Of several that look on without a reader one has the outcomes counted, and all see the end."""
+    async with client_of(emulator) as uc, uc.stream(calls(300)) as run:
+
+        async def look_on():
+            return [event async for event in run.events(every=0.01)][-1]
+
+        for last in await asyncio.gather(look_on(), look_on(), look_on()):
+            assert (last.state, last.rows) == ("ended", 300)
+
+
 async def test_outcomes_have_one_reader(emulator):
     """Once a viewer has them counted, who asks for the outcomes is told so and gets no share of them."""
     async with client_of(emulator) as uc, uc.stream(calls(300)) as run:
