@@ -190,6 +190,24 @@ async def test_what_a_row_says_is_in_no_event(emulator):
     assert CANARY not in repr(events)
 
 
+async def test_who_leaves_a_run_that_failed_is_told_at_its_end(emulator):
+    """What a run failed with after its viewer had seen enough is raised where the block of the run ends, once."""
+
+    def rows():
+        yield call(1)
+        raise ValueError(CANARY)
+
+    async def leave_early(uc):
+        async with uc.stream(rows()) as run, contextlib.aclosing(run.events(every=60.0)) as events:
+            await anext(events)
+            while run.look().state == "running":
+                await asyncio.sleep(0.001)
+
+    async with client_of(emulator) as uc:
+        with pytest.raises(ValueError, match=CANARY):
+            await leave_early(uc)
+
+
 async def test_a_viewer_asks_for_a_pace_that_exists(emulator):
     """No pace, or none at all, is refused before anything is read."""
     async with client_of(emulator) as uc, uc.stream([]) as run:

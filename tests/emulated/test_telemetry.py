@@ -218,6 +218,17 @@ async def test_spans_stand_in_each_other(server, instruments):
     assert second.status.is_unset
 
 
+async def test_what_began_last_ends_first(server, instruments, caplog):
+    """Two that trace leave the current span as it was: each gives back the context that it found."""
+    instruments.observers.append(OpenTelemetry(instruments.tracing))
+    async with client_of(server, instruments) as uc:
+        with instruments.tracing.get_tracer("the application").start_as_current_span("mine") as mine:
+            await uc.send(call())
+            assert trace.get_current_span() is mine
+    assert len(instruments.spans(SCHEDULE)) == 2
+    assert caplog.text == ""
+
+
 async def test_a_call_that_ends_badly(server, instruments):
     """Its span has the class of the error as its type and is marked as one; no text of the error is recorded."""
     server.set_faults({"rules": [fault(fault="close_after_apply")]})

@@ -83,6 +83,7 @@ class Watchable:
     """What a run shows of itself; the run below it says when it starts, is read, stops and ends."""
 
     report: Report
+    _error: BaseException | None
     _journal: Journal
     _flights: dict[anyio.CancelScope, Flight | None]
     _spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -153,12 +154,20 @@ class Watchable:
             async for event in events_of(self.look, ended, self.buses, every):
                 yield event
             if reader is not None:
-                await reader
+                last, reader = reader, None
+                await last
         finally:
             ended.cancel()
-            if reader is not None and not reader.done():
-                reader.cancel()
-                self._reader, self._read = None, False
+            if reader is not None:
+                self._leave(reader)
+
+    def _leave(self, reader: asyncio.Task[None]) -> None:
+        """Let somebody else read on; what the run failed with meanwhile is raised at the end of its block."""
+        if reader.done():
+            self._error = None if reader.cancelled() else reader.exception()
+        else:
+            reader.cancel()
+            self._reader, self._read = None, False
 
     async def _fold(self) -> None:
         await self.finish()
