@@ -249,7 +249,7 @@ async def test_a_listener_hears_what_it_asked_for(emulator):
     assert (all_of_them, logins) == ([], [LoggedIn(generation=1)])
 
 
-async def test_a_run_in_the_background_has_the_same_stream(emulator):
+async def test_a_run_in_the_background_has_the_same_stream(emulator, caplog):
     """Its events carry its name, and end with the look at the ended run whatever it failed with."""
 
     def rows():
@@ -263,4 +263,5 @@ async def test_a_run_in_the_background_has_the_same_stream(emulator):
             await run.finished()
     assert isinstance(events[-1], Progress)
     assert (events[-1].name, events[-1].state, events[-1].error) == ("march", "failed", "ValueError")
-    assert CANARY not in repr(events)
+    assert CANARY not in f"{events!r}{caplog.text}"
+    assert "run march failed: ValueError" in caplog.text

@@ -223,9 +223,9 @@ async def test_what_began_last_ends_first(server, instruments, caplog):
     instruments.observers.append(OpenTelemetry(instruments.tracing))
     async with client_of(server, instruments) as uc:
         with instruments.tracing.get_tracer("the application").start_as_current_span("mine") as mine:
-            await uc.send(call())
+            await uc.campaigns.summary()  # in this very task, as every read
             assert trace.get_current_span() is mine
-    assert len(instruments.spans(SCHEDULE)) == 2
+    assert len(instruments.spans("Supervisor/queuesummary")) == 2
     assert caplog.text == ""
 
 
@@ -305,7 +305,16 @@ async def test_clients_of_one_server_are_one(server, instruments):
             assert instruments.samples("ucontact_logins_total")["succeeded",] == 2
             async with client_of(server, instruments, limiter=Limiter(2)):
                 assert instruments.samples("ucontact_requests_limit") == {(): 7}
+            limiter.overloaded(0.0)
+            assert instruments.samples("ucontact_gate_closings_total") == {(): 1}
+            await uc.campaigns.summary()
+            await uc.send(call())
         assert instruments.samples("ucontact_requests_limit") == {(): 5}
+        limiter.overloaded(0.0)
+        assert instruments.samples("ucontact_gate_closings_total") == {(): 2}
+        await uc.send(call())
+    limiter.overloaded(0.0)
+    assert instruments.samples("ucontact_gate_closings_total") == {(): 2}
 
 
 async def test_copies_of_a_client_are_observed(server, instruments):

@@ -129,7 +129,7 @@ class Watchable:
     def lag(self) -> JournalLag:
         """How far the journal is behind; nothing for a run that is not open."""
         journal: Journal | None = vars(self).get("_journal")
-        if journal is None or self._ended.is_set():
+        if journal is None:
             return JournalLag()
         marked = sum(getattr(flight, "armed", False) for flight in tuple(self._flights.values()))
         return msgspec.structs.replace(journal.lag(), marked=marked)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
 
-from ..events import Event, GateState, JournalLag
+from ..events import Event, EventBus, GateState, JournalLag
 from ..observed import Observed
 
 __all__ = ["Clients", "ServerGauges"]
@@ -34,16 +35,24 @@ class Clients:
 
     def __init__(self) -> None:
         self._clients: list[Observed] = []
+        self._holders: Counter[EventBus] = Counter()  # what happens to a shared limiter happens once
+        self._unsubscribe: dict[EventBus, Callable[[], None]] = {}
 
     def add(self, client: Observed, hear: Callable[[Event], None]) -> Callable[[], None]:
         """Look at ``client`` too and ``hear`` its events, until what is returned is called."""
         self._clients.append(client)
-        leave = [bus.subscribe(hear) for bus in client.buses]
+        for bus in client.buses:
+            if not self._holders[bus]:
+                self._unsubscribe[bus] = bus.subscribe(hear)
+            self._holders[bus] += 1
 
         def end() -> None:
             self._clients.remove(client)
-            for unsubscribe in leave:
-                unsubscribe()
+            for bus in client.buses:
+                self._holders[bus] -= 1
+                if not self._holders[bus]:
+                    del self._holders[bus]
+                    self._unsubscribe.pop(bus)()
 
         return end
 
