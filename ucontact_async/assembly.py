@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from .caller import Abandoned, HttpCaller, Spawn
+from .caller import Abandoned, Doubted, HttpCaller, Spawn
 from .endpoint import Guard
 from .events import EventBus, JournalLag
 from .lane import CommandLane
@@ -30,7 +30,7 @@ def assemble(
     limiter: Limiter,
     token_store: TokenStore | None,
     spawn: Spawn,
-    notify: Callable[[Abandoned], None],
+    notify: Callable[[Abandoned | Doubted], None],
     events: EventBus,
     rules: DialRules | None,
     observers: tuple[Observer, ...],

@@ -176,7 +176,7 @@ class UContact:
         return twin
 
     def listen(self, listener: Callable[[Any], None], *kinds: type[Abandoned | Doubted | Event]) -> None:
-        """Have ``listener`` called with every :class:`Abandoned` and :class:`Doubted` event, or with the ``kinds`` named.
+        """Have ``listener`` called with every :class:`Abandoned` and :class:`Doubted` event, or those of ``kinds``.
 
         :class:`GateClosed`, :class:`GateOpened`, :class:`LoggedIn` and :class:`LoginFailed` are told as they happen.
         """
