@@ -141,11 +141,32 @@ def test_unknown_rows_are_listed_and_settled(fleet_url, monkeypatch, capsys, tmp
     assert main(["fleet", "unknown", "nobody.csv"]) == 2
 
 
-def test_a_batch_is_taken_back(environment, monkeypatch, capsys, tmp_path):
-    """While no worker sends, what a batch has made is removed; it stays away until another load asks for it."""
+@pytest.fixture
+def here(environment, monkeypatch, tmp_path):
+    """Be in an empty folder, with the environment of the commands, and return it."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
+    return environment
+
+
+@pytest.mark.long
+def test_rules_of_a_file_are_kept(here, capsys):
+    """Rows that were loaded with rules wait for a worker with rules, which skips what they forbid."""
+    Path("calls.csv").write_text("destination;calldate\n090000001;2099-05-05 10:00\n080000001;2099-05-05 10:00\n")
+    Path("rules.toml").write_text("dialable = ['09']\ncostly = 'allow'\n")
+    load = ["fleet", "load", "calls.csv", "--campaign", "Ventas->", "--rules", "rules.toml"]
+    assert [main(words) for words in (["fleet", "init"], load, ["fleet", "worker", "--once"])] == [0, 0, 0]
+    assert "0 rows" in capsys.readouterr().out
+    assert main(["fleet", "worker", "--once", "--rules", "rules.toml"]) == 1
+    said = capsys.readouterr().out
+    assert "1 succeeded" in said
+    assert "1 skipped: blocked: prefix" in said
+
+
+@pytest.mark.long
+def test_a_batch_is_taken_back(here, capsys):
+    """While no worker sends, what a batch has made is removed; it stays away until another load asks for it."""
     Path("calls.csv").write_text(
         "destination;calldate\n" + "".join(f"09000000{n};2099-05-05 10:00\n" for n in range(5))
     )
@@ -154,10 +175,10 @@ def test_a_batch_is_taken_back(environment, monkeypatch, capsys, tmp_path):
     sending = ["fleet", "worker", "--once"]
 
     def schedule():
-        with urllib.request.urlopen(f"{environment['UCONTACT_URL']}/_emulator/state", timeout=30) as answer:
+        with urllib.request.urlopen(f"{here['UCONTACT_URL']}/_emulator/state", timeout=30) as answer:
             return [entry["destination"] for entry in json.load(answer)["schedule"]]
 
-    with psycopg.connect(environment["UCONTACT_DATABASE"], autocommit=True) as connection:
+    with psycopg.connect(here["UCONTACT_DATABASE"], autocommit=True) as connection:
         assert [main(words) for words in (["fleet", "init"], load, sending)] == [0, 0, 0]
         made = schedule()
         assert main([*undo, "--dry-run"]) == 0

@@ -249,7 +249,7 @@ async def _work(args: argparse.Namespace, database: Database) -> int:
     if report.stopped and not worker.told:
         print(f"left: {report.stopped}")
         return STOPPED
-    return UNKNOWN if report.unknown else DONE if not report.failed else INCOMPLETE
+    return UNKNOWN if report.unknown else INCOMPLETE if report.failed or report.skipped else DONE
 
 
 def _tenant(args: argparse.Namespace) -> dict[str, Any]:
