@@ -399,11 +399,10 @@ class Torment:
         if self.problems:
             for row in self._books.ask(
                 "SELECT w.name, w.id, w.ended, r.status, r.reason, count(*) FROM ucontact.rows r "
-                "LEFT JOIN ucontact.workers w ON r.owner = w.id WHERE r.status <> 'succeeded' GROUP BY 1, 2, 3, 4, 5"
+                "LEFT JOIN ucontact.workers w ON r.owner = w.id WHERE r.status NOT IN ('succeeded', 'unknown') "
+                "GROUP BY 1, 2, 3, 4, 5"
             ):
                 say(f"    {row}")
-            for log in sorted(self._folder.glob("*.log")):
-                say(f"    {log.name}: {log.read_text()[-1500:]}")
         say(f"{args.rows} rows loaded in {loading:.1f} s, sent in {seconds:.1f} s: {args.rows / seconds:.0f} rows/s")
         say(", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items())))
         for reason, count in self._books.ask(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -142,6 +143,8 @@ async def _connected(args: argparse.Namespace) -> int:
     if not address:
         raise SettingsError("the database is not known: set UCONTACT_DATABASE or give --database")
     command: Callable[[argparse.Namespace, Database], Awaitable[int]] = args.command
+    # A line for each of its connections and tries; what it means is said once by us.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     async with Database(address, **({"patience": args.wait} if args.command is _work else {})) as database:
         if args.command is not _init:
             await database.check()
