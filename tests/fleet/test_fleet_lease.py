@@ -61,14 +61,18 @@ async def test_a_worker_that_stands_still_is_taken_over(database):
 
 
 async def test_who_did_not_look_takes_nobody_for_dead(database):
-    """A watcher that stood still itself begins to count anew."""
+    """The time in which a watcher stood still itself does not count, and what it saw before does."""
     clock = Clock()
     async with Lease.hold(database, **TENANT, name="watcher", seconds=30, clock=clock) as lease:
         await enter(database, lease)
-        await lease.watch()
-        clock.now += 3600
-        assert await lease.watch() == []
+        for pause in (0, *[1] * 28, 3600):
+            clock.now += pause
+            assert await lease.watch() == []
         assert (await ended(database))["dead"] is None
+        clock.now += 1.5
+        assert await lease.watch() == []
+        clock.now += 1.5
+        assert len(await lease.watch()) == 1
 
 
 async def test_nothing_may_leave_once_others_may_count_it_dead(database):

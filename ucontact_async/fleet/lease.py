@@ -168,9 +168,10 @@ class Lease:
             )
             others = await found.fetchall()
             now = self._clock()
-            if now - self._looked > min(_SLOWEST * 4, self.seconds):
-                # We did not look for a while: whoever stood still with us must not be taken for dead.
-                self._seen.clear()
+            if (pause := now - self._looked) > min(_SLOWEST * 4, self.seconds):
+                # We did not look for a while, which does not count: others may have stood still with us.
+                for seen in self._seen.values():
+                    seen.since += pause
             self._looked = now
             self._seen = {id_: self._note(id_, beat, now) for id_, beat, _ in others}
             still = [(id_, beat) for id_, beat, lease in others if now - self._seen[id_].since >= lease]
