@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import logging
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -134,6 +133,7 @@ def _run(args: argparse.Namespace) -> int:
 
 async def _connected(args: argparse.Namespace) -> int:
     import asyncio
+    import logging
 
     from ..errors import SettingsError
     from ..fleet.database import Database
