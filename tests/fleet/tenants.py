@@ -46,13 +46,14 @@ class Tenant:
         return Worker(self.client, database or self.database, **{"lease": 2.0, **options})
 
 
-def client_of(emulator, user="api", concurrency=8, limiter=None):
+def client_of(emulator, user="api", concurrency=8, limiter=None, token_store=None):
     return UContact(
         emulator.url,
         user=user,
         password="secret",
         timezone="America/Montevideo",
         limiter=limiter or Limiter(concurrency),
+        token_store=token_store,
     )
 
 

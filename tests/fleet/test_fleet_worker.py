@@ -19,6 +19,7 @@ from ucontact_async.fleet.database import Database
 from ucontact_async.fleet.lease import enter_tenant
 from ucontact_async.fleet.limits import set_limits
 from ucontact_async.fleet.shared_limiter import SharedLimiter
+from ucontact_async.fleet.token import PostgresTokenStore
 
 STOPS = """
 import asyncio, os, signal, sys
@@ -158,6 +159,29 @@ async def test_who_has_no_share_claims_nothing(database, emulator):
         await until(lambda: emulator.ledger.total > 0)
         second = await tenants[1].worker().run(once=True)
         assert ((await first).succeeded, second.rows) == (100, 0)
+
+
+@pytest.mark.long
+async def test_who_loses_its_share_gives_back(database, emulator):
+    """Where the limit is lowered below the number of workers, what the last ones hold is sent by the others."""
+    slow(emulator, 0.01)
+    number = await enter_tenant(database, emulator.url, "api")
+    await set_limits(database, number, max_concurrency=2)
+
+    def member():
+        return client_of(emulator, limiter=SharedLimiter(), token_store=PostgresTokenStore(database, number))
+
+    async with member() as one, member() as two:
+        await Tenant(database, one).load(calls(400))
+        workers = [Tenant(database, client).worker() for client in (one, two)]
+        running = [asyncio.create_task(worker.run()) for worker in workers]
+        await until(lambda: all(worker.report.succeeded for worker in workers))
+        await set_limits(database, number, max_concurrency=1)
+        await until(lambda: emulator.ledger.total == 400)
+        for worker in workers:
+            worker.stop("done")
+        await asyncio.gather(*running)
+    assert set(applied(emulator).values()) == {1}
 
 
 async def test_a_worker_that_is_stopped_in_a_transaction_is_taken_over(tenant, fleet_url, emulator):

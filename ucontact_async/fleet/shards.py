@@ -70,6 +70,11 @@ class Shards(Source):
         self._rows: deque[ClaimedRow] = deque()
         self._ended = False
 
+    @property
+    def held(self) -> bool:
+        """Whether something is claimed."""
+        return bool(self._left)
+
     async def ready(self) -> None:
         """Return once rows are at hand, or nothing more will come."""
         while not self._rows and not self._ended:

@@ -44,6 +44,8 @@ class SharedLimiter(Limiter):
         self.most = most
         self.listener: Callable[[float], None] | None = None
         """Told of the seconds for which the gate has closed because the server said that it was overloaded."""
+        self.shareless = asyncio.Event()
+        """Set while it was dealt nothing although its worker lives."""
         self._share = 0
         self._until = -math.inf
         self._granted: asyncio.Future[None] | None = None
@@ -63,6 +65,10 @@ class SharedLimiter(Limiter):
             self._pace.per_second = per_second
         else:
             self._share = 0
+        if self._share < 1 and self._clock() < until:
+            self.shareless.set()
+        else:
+            self.shareless.clear()
         if self._lapse is not None:
             self._lapse.cancel()
             self._lapse = None

@@ -27,6 +27,7 @@ from ..batch.sources import Row
 from ..client import UContact
 from ..endpoint import Request
 from ..errors import JournalError
+from ..limiter import Limiter
 from .calls import CallsElsewhere
 from .database import Database, DatabaseAway
 from .journal import ClaimedRow, FleetJournal
@@ -40,6 +41,9 @@ __all__ = ["Worker"]
 
 _log = logging.getLogger(__name__)
 _LOST = "the lease ended"
+_NO_SHARE = "no share of the limits"
+# How often a worker without a share looks whether it holds rows, in seconds.
+_POLL = 1.0
 
 
 class _Claimed:
@@ -187,13 +191,16 @@ class Worker:
             return journals[0]
 
         stream = self._client.run(shards, self.options, planner=_Claimed(), open_journal=open_journal)
-        leaving: asyncio.Task[None] | None = None
+        leaving: list[asyncio.Task[None]] = []
         settled = 0
         try:
             async with stream:
                 # Not before it is open: it cannot be stopped before.
                 self._streams.add(stream)
-                leaving = asyncio.create_task(_stop_with(lease, stream))
+                leaving = [
+                    asyncio.create_task(_stop_with(lease, stream)),
+                    asyncio.create_task(_stop_without_share(self._client.limiter, shards, stream)),
+                ]
                 if self._stopping.is_set():
                     stream.stop(self.report.stopped or "")
                 async for outcome in stream:
@@ -207,14 +214,16 @@ class Worker:
             _log.warning("a run of the worker ended: %s", error, extra=extra)
         finally:
             self._streams.discard(stream)
-            if leaving is not None:
-                leaving.cancel()
-                await asyncio.wait([leaving])
+            for task in leaving:
+                task.cancel()
+            if leaving:
+                await asyncio.wait(leaving)
             if journals:
                 with contextlib.suppress(JournalError):
                     await journals[0].flush()
             await shards.give_back()
-        if (why := stream.report.stopped) is not None and not lease.over.is_set():
+        why = stream.report.stopped
+        if why is not None and why != _NO_SHARE and not lease.over.is_set():
             self._leave(why)
         return settled
 
@@ -228,6 +237,15 @@ class Worker:
         if self._watch is not None:
             self._watch(outcome)
         return True
+
+
+async def _stop_without_share(limiter: Limiter, shards: Shards, stream: Bulk) -> None:
+    """Have rows given back that nobody could send: the limits were lowered, and others have all of them."""
+    if isinstance(limiter, SharedLimiter):
+        while not shards.held:
+            await asyncio.sleep(_POLL)
+            await limiter.shareless.wait()
+        stream.stop(_NO_SHARE)
 
 
 async def _stop_with(lease: Lease, stream: Bulk) -> None:
