@@ -404,12 +404,10 @@ class Bulk(Watchable):
             self.stop(why)
         elif counts.failed > self.options.failures_allowed(counts.rows):
             self.stop(f"more failures than max_failures={self.options.max_failures} allows")
-        if isinstance(outcome.error, NotSent) and not outcome.error.transient:
-            self._hopeless += 1
-            if self._hopeless > self._workers:
-                self.stop(f"nothing can be sent: {outcome.detail}")
-        else:
-            self._hopeless = 0
+        hopeless = isinstance(outcome.error, NotSent) and not outcome.error.transient
+        self._hopeless = self._hopeless + 1 if hopeless else 0
+        if self._hopeless > self._workers:
+            self.stop(f"nothing can be sent: {outcome.detail}")
 
     def _fail(self, error: BaseException) -> None:
         if self._error is None:

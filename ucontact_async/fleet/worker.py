@@ -204,9 +204,7 @@ class Worker:
                 if self._stopping.is_set():
                     stream.stop(self.report.stopped or "")
                 async for outcome in stream:
-                    settled += self._note(outcome, journals[0])
-                    if outcome.amends is None:
-                        await shards.done(outcome)
+                    settled += await self._note(outcome, shards, journals[0])
         except (DatabaseAway, JournalError) as error:
             if not (lease.lost or isinstance(error, DatabaseAway)):
                 raise
@@ -227,16 +225,20 @@ class Worker:
             self._leave(why)
         return settled
 
-    def _note(self, outcome: Outcome, journal: FleetJournal) -> bool:
-        if outcome.reason == "stopped":
-            return False  # it goes back, and is counted by whoever sends it
+    async def _note(self, outcome: Outcome, shards: Shards, journal: FleetJournal) -> bool:
+        """Count ``outcome``, and return whether it settles a row that no other outcome settled."""
+        stopped = outcome.reason == "stopped"  # it goes back, and is counted by whoever sends it
         if outcome.reason == "invalid":
             assert isinstance(outcome.row, ClaimedRow)
             journal.settled(outcome.row.id, "skipped", "invalid", 0, None)
-        self.report.add(outcome)
-        if self._watch is not None:
-            self._watch(outcome)
-        return True
+        if not stopped:
+            self.report.add(outcome)
+            if self._watch is not None:
+                self._watch(outcome)
+        if outcome.amends is not None:
+            return False
+        await shards.done(outcome)
+        return not stopped
 
 
 async def _stop_without_share(limiter: Limiter, shards: Shards, stream: Bulk) -> None:
