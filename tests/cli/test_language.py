@@ -104,6 +104,8 @@ UNTOLD = {  # what stands in the source and is for programs, or for everybody al
     "{}: POST {} {}",
     "HEAD / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
     "listening on {}",
+    "  export UCONTACT_URL={} UCONTACT_TIMEZONE=America/Montevideo",
+    "  export UCONTACT_USER={} UCONTACT_PASSWORD={}",
     "{} rows; all but these succeeded",
     "# What this file calls our columns: written by --remember, read by itself on the next run of the same file.\n",
     "id=C-000{}:name=Ana {}",
@@ -257,3 +259,10 @@ def test_help_loads_nothing_that_it_does_not_need():
         )
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_without_a_command_all_of_them_are_shown(told):
+    """Nothing but the name of the program prints its help, and is a usage error."""
+    code, out, err = told()
+    assert (code, out) == (2, "")
+    assert "doctor" in err

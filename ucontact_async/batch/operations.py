@@ -133,6 +133,9 @@ OPERATIONS: dict[str, Operation[Request[None]]] = {
 }
 
 
+_CAMPAIGN = "--campaign 'Ventas->'"
+
+
 def plan(
     columns: Iterable[str],
     operation: Operation[T],
@@ -156,9 +159,9 @@ def plan(
         if name in found:
             raise SettingsError(f"the columns {found[name]!r} and {column!r} both mean {name}; rename one")
         found[name] = column
-    for name in operation.required:
-        if name not in found and (name != "campaign" or campaign is None):
-            raise SettingsError(_missing(name, theirs))
+    absent = [name for name in operation.required if name not in found and (name != "campaign" or campaign is None)]
+    if absent:
+        raise SettingsError(_missing(absent, theirs))
     used = set(found.values())
     ignored = tuple(column for column in theirs if column not in used and column.casefold() not in REPORTED)
     return Plan(operation, found, campaign, ignored)
@@ -189,13 +192,17 @@ def _present(our: str, their: str, theirs: Sequence[str]) -> str:
     return their if their in same else same[0]
 
 
-def _missing(name: str, theirs: Sequence[str]) -> str:
-    like = (name, *COLUMNS[name].also)
-    near = next((column for column in theirs if get_close_matches(column.strip().casefold(), like, 1, 0.75)), None)
-    how = " or give --campaign" if name == "campaign" else ""
-    if near is not None:
-        return f"the file has no column {name}; if {near!r} is meant, add --map {name}={near!r}{how}"
-    return f"the file has no column {name} but {', '.join(theirs)}; add --map {name}=COLUMN{how}"
+def _missing(names: Sequence[str], theirs: Sequence[str]) -> str:
+    """Say which columns are wanting, all at once, and the options that name them: guessed where one looks like it."""
+    options, guessed = [], False
+    for name in names:
+        like = (name, *COLUMNS[name].also)
+        near = next((column for column in theirs if get_close_matches(column.strip().casefold(), like, 1, 0.75)), None)
+        guessed = guessed or near is not None
+        column = "COLUMN" if near is None else repr(near)
+        options.append(_CAMPAIGN if name == "campaign" and near is None else f"--map {name}={column}")
+    told = f"the file has no column {', '.join(names)} but {', '.join(theirs)}; add {' '.join(options)}"
+    return f"{told}, if that is what they mean" if guessed else told
 
 
 class Plan(Generic[T_co]):

@@ -27,7 +27,7 @@ from . import (
     unknown,
     upload,
 )
-from .command import STOPPED, fail, say
+from .command import STOPPED, USAGE, fail, say
 from .language import LANGUAGES, Parser, chosen, spoken
 
 __all__ = ["main"]
@@ -37,7 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 some rows not, 2 usage, 3 some unknown, 4 stopped early."""
     language, argv = chosen(sys.argv[1:] if argv is None else argv)
     with spoken(language):
-        return _run(_parser().parse_args(argv))
+        parser = _parser()
+        if not argv:
+            parser.print_help(sys.stderr)
+            return USAGE
+        return _run(parser.parse_args(argv))
 
 
 def _run(args: argparse.Namespace) -> int:

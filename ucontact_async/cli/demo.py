@@ -83,6 +83,7 @@ async def _demo(rows: int, seed: int) -> int:
     async with Emulator(user="api", password="secret", seed=seed) as emulator:  # noqa: S106  the emulator's own
         emulator.set_faults(_faults(seed, rows))
         tell(f"ucontact-async demo: an emulated uContact on {emulator.url}; nothing leaves this machine")
+        tell("it refuses, hangs, lies and drops connections on purpose: warnings are part of the demo")
         source = CsvSource(contacts)
         tell(source.describe())
         planner = plan(source.columns, OPERATIONS["schedule"], campaign=_CAMPAIGN)

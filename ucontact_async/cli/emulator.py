@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .command import say
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -40,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         faults = None if args.faults is None else Faults.read(args.faults.read_bytes())
         emulator = Emulator(host=args.host, port=args.port, user=args.user, password=args.password, faults=faults)
-        asyncio.run(_serve(emulator))
+        asyncio.run(_serve(emulator, args.user, args.password))
     except KeyboardInterrupt:
         return 0
     except (SettingsError, OSError, OverflowError) as error:
@@ -49,10 +51,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve(emulator: Emulator) -> None:
+async def _serve(emulator: Emulator, user: str, password: str) -> None:
     ended = event_of_signals()
     async with emulator:
         print(f"listening on {emulator.url}", flush=True)
+        if sys.stderr.isatty():  # a person, who is helped on; programs read the one line
+            say(f"what happens on it is shown in a browser: {emulator.url}/")
+            say("in another terminal, before the commands that are to use it:")
+            say(f"  export UCONTACT_URL={emulator.url} UCONTACT_TIMEZONE=America/Montevideo")
+            say(f"  export UCONTACT_USER={user} UCONTACT_PASSWORD={password}")
         await ended.wait()
 
 

@@ -240,14 +240,18 @@ def test_a_column_mapped_away_loses_its_own_meaning():
 @pytest.mark.parametrize(
     ("columns", "options", "complaint"),
     [
-        ("campaign calldate Teléfono", {}, "if 'Teléfono' is meant, add --map destination='Teléfono'"),
-        ("campaign calldate Destinatario", {}, "if 'Destinatario' is meant, add --map destination="),
+        ("campaign calldate Teléfono", {}, "add --map destination='Teléfono', if that is what they mean"),
+        (
+            "campaign calldate Destinatario",
+            {},
+            "no column destination but .*; add --map destination='Destinatario', if",
+        ),
         (
             "campaign calldate Zona",
             {},
             "no column destination but campaign, calldate, Zona; add --map destination=COLUMN",
         ),
-        ("destination calldate Zona", {}, "no column campaign .* or give --campaign"),
+        ("destination calldate Zona", {}, "no column campaign but .*; add --campaign 'Ventas->'$"),
         ("destination calldate", {"campaign": " "}, "--campaign is empty"),
         ("campaign destination calldate Destination", {}, "'destination' and 'Destination' both mean destination"),
         ("campaign destination calldate data.x Data.x", {}, "'data.x' and 'Data.x' both mean data.x"),
