@@ -1,32 +1,27 @@
 """The service helper, and the example services under load as real processes that are told to end."""
 
 import asyncio
-import contextlib
 import importlib.util
-import os
-import signal
 import socket
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-import aiohttp
 import msgspec
 import pytest
 
-from ucontact_async import JournalBusy, ScheduledCall, Service, SettingsError, Status, UContact, open_journal
+from ucontact_async import JournalBusy, ScheduledCall, Service, SettingsError, UContact
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "services"
+sys.path.insert(0, str(Path(__file__).parent))
+
+import service_load
+
 WHEN = datetime(2099, 5, 5, 12, tzinfo=UTC)
 SLOW = {"rules": [{"endpoint": "Dialers/*", "fault": "latency", "seconds": 0.05}]}
 
 
 def call(number):
     return ScheduledCall(campaign="Ventas->", destination=f"0900{number:05d}", calldate=WHEN)
-
-
-def row(number):
-    return {"campaign": "Ventas->", "destination": f"0900{number:05d}", "calldate": WHEN.isoformat()}
 
 
 @pytest.fixture
@@ -118,85 +113,15 @@ class TestRuns:
         assert "104" in service.runs
 
 
-@contextlib.asynccontextmanager
-async def process_of(framework, emulator, folder):
-    """Run an example service as a process of its own, and yield it and its URL once it answers."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    name = f"{framework}_service"
-    start = [f"{EXAMPLES / name}.py", str(port)]
-    if framework != "aiohttp":
-        start = ["-m", "uvicorn", f"{name}:app", "--port", str(port), "--app-dir", str(EXAMPLES), "--log-level=warning"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *start,
-        cwd=folder,
-        stdout=asyncio.subprocess.DEVNULL,
-        env=os.environ
-        | {
-            "UCONTACT_URL": emulator.url,
-            "UCONTACT_USER": "api",
-            "UCONTACT_PASSWORD": "secret",
-            "UCONTACT_TIMEZONE": "America/Montevideo",
-        },
-    )
-    try:
-        for _ in range(1000):
-            with contextlib.suppress(OSError):
-                (await asyncio.open_connection("127.0.0.1", port))[1].close()
-                break
-            await asyncio.sleep(0.02)
-        yield process, f"http://127.0.0.1:{port}"
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-@pytest.mark.parametrize("framework", ["aiohttp", "fastapi", "litestar"])
+@pytest.mark.parametrize("framework", service_load.FRAMEWORKS)
 async def test_a_service_ends_in_order(framework, emulator, tmp_path):
     """A hundred requests and a bulk run are under way when SIGTERM comes: none is cut, and no row is unknown."""
     for component in () if framework == "aiohttp" else (framework, "uvicorn"):
         if importlib.util.find_spec(component) is None:
             pytest.skip(f"{component} is not installed: python -m pip install {component}")
-    emulator.set_faults(SLOW)
-    connector = aiohttp.TCPConnector(limit=0)
-    async with (
-        process_of(framework, emulator, tmp_path) as (process, url),
-        aiohttp.ClientSession(connector=connector) as session,
-    ):
-        async with session.put(f"{url}/runs/march", json=[row(n) for n in range(5000)]) as answer:
-            assert answer.status == 202, await answer.text()
-        async with session.put(f"{url}/runs/march", json=[row(1)]) as answer:
-            assert answer.status == 409
-
-        async def schedule(number):
-            async with session.post(f"{url}/calls", json=row(number)) as answer:
-                return answer.status
-
-        async def view():
-            async with session.get(f"{url}/runs/march") as answer:
-                lines = [line async for line in answer.content if line.startswith(b"data: ")]
-            return [msgspec.json.decode(line.removeprefix(b"data: ").strip()) for line in lines]
-
-        viewer = asyncio.create_task(view())
-        requests = [asyncio.create_task(schedule(10_000 + n)) for n in range(100)]
-        while emulator.snapshot()["applied"] < 40:
-            await asyncio.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        assert await asyncio.gather(*requests) == [201] * 100
-        looks = await viewer
-        await asyncio.wait_for(process.wait(), 20)
-    assert looks[-1]["rows"] > 0
-    numbers = [entry.fields["destination"] for entry in emulator.ledger]
-    assert len(set(numbers)) == len(numbers)
-    single = {f"0900{10_000 + n:05d}" for n in range(100)}
-    with open_journal(tmp_path / "march.journal") as journal:
-        counts = journal.counts()
-    assert counts.get(Status.UNKNOWN, 0) == counts.get("sent", 0) == 0
-    assert counts[Status.SUCCEEDED] == len(set(numbers) - single) < 5000
-    assert single <= set(numbers)
-    assert emulator.snapshot()["sessions"] == 0
+    figures = await service_load.load(framework, emulator, tmp_path, seconds=0.2)
+    assert figures.sound, figures
+    assert len(figures.seconds) >= 100
 
 
 async def test_a_dropped_tab_leaves_nothing_half_known(service, emulator):

@@ -56,7 +56,7 @@ def test_what_cannot_be_a_table_is_refused():
     """An unknown operation, a missing column and rows that are no mappings are mistakes of the program."""
     with pytest.raises(SettingsError, match="one of schedule, respool"):
         Table([], "shedule")
-    with pytest.raises(SettingsError, match="the file has no column destination but Tel"):
+    with pytest.raises(SettingsError, match="no column destination, dialerbase, contact but Tel; add"):
         Table([{"Tel": "1"}], "respool", campaign="a->")
     with pytest.raises(TypeError, match="iterable of mappings, got tuple"):
         Table([("1",)], "respool")
