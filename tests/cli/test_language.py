@@ -13,7 +13,7 @@ from ucontact_async.batch.history import History
 from ucontact_async.batch.report import Report
 from ucontact_async.cli import main
 from ucontact_async.cli.language import Catalogue, language, spoken, translated
-from ucontact_async.cli.report_page import page_of
+from ucontact_async.cli.report_page import meaning_of, page_of
 
 PACKAGE = Path(__file__).parents[2] / "ucontact_async"
 CATALOGUE = Catalogue((PACKAGE / "cli" / "es.po").read_text(encoding="utf-8"))
@@ -127,6 +127,12 @@ def test_every_sentence_is_told_in_spanish(speaker):
         if text not in KNOWN and text not in UNTOLD and not place.startswith(VIEWS)
     ]
     assert not missing, "no Spanish text in cli/es.po:\n" + "\n".join(missing)
+
+
+@pytest.mark.parametrize("name", sorted(ERRORS - {"BulkError", "UContactError", "OutcomeUnknown"}))
+def test_what_an_error_means_is_told_in_spanish(name):
+    """The page says of each reason what it means; of every error it can name, in Spanish too."""
+    assert meaning_of(name) in KNOWN
 
 
 def test_nothing_of_a_sentence_is_lost():

@@ -378,6 +378,8 @@ def print_reasons(report: Report) -> None:
 
 
 def _next_step(args: argparse.Namespace, report: Report, rejects: Rejects) -> None:
+    if report.unknown and not args.no_journal and not args.dry_run:
+        say(f"where to look, and how to settle them: ucontact-async unknown {shlex.quote(str(journal_of(args)))}")
     if args.dry_run:
         say("nothing was sent; the same command without --dry-run sends")
     elif report.stopped and not args.no_journal:

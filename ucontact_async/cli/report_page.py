@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -16,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import errors
 from ..api import endpoint_of
 from ..batch.history import History, Sample
 from ..batch.outcome import Outcome, Status
@@ -60,7 +62,8 @@ def page_of(report: Report, history: History, facts: dict[str, str]) -> str:
     rows = translated(f"{report.rows:,} rows")
     body = [
         f"<header><h1>{rows}</h1><p class='{'good' if report.complete else 'bad'}'>{escape(verdict)}</p>",
-        f"</header><ul class='counts'>{''.join(_tile(report, status.value) for status in Status)}</ul>",
+        f"</header>{_subject(facts)}",
+        f"<ul class='counts'>{''.join(_tile(report, status.value) for status in Status)}</ul>",
         _charts(history.samples),
         _reasons(report),
         _unknown(report),
@@ -76,14 +79,24 @@ def page_of(report: Report, history: History, facts: dict[str, str]) -> str:
     )
 
 
+def _subject(facts: dict[str, str]) -> str:
+    told = [translated(printable(facts[name], 120)) for name in ("operation", "input") if name in facts]
+    return f"<p class='note'>{escape(', '.join(told))}</p>" if told else ""
+
+
 def _tile(report: Report, status: str) -> str:
     count: int = getattr(report, status)
     return f"<li class='{status if count else 'none'}'><b>{count:,}</b> {translated(status)}</li>"
 
 
 def _section(title: str, content: str, note: str = "") -> str:
-    said = f"<p class='note'>{escape(translated(note))}</p>" if note else ""
+    said = f"<p class='note'>{_prose(note)}</p>" if note else ""
     return f"<section><h2>{escape(translated(title))}</h2>{said}{content}</section>" if content else ""
+
+
+def _prose(text: str) -> str:
+    """Return a sentence as HTML; what stands between backticks is something to type."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(translated(text)))
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -96,14 +109,25 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _reasons(report: Report) -> str:
     found = sorted(report.reasons.items(), key=lambda item: -item[1])
-    rows = [(f"{count:,}", translated(status), translated(reason)) for (status, reason), count in found]
-    return _section("What did not succeed", _table(("Rows", "Outcome", "Reason"), rows))
+    rows = [
+        (f"{count:,}", translated(status), translated(reason), translated(meaning_of(reason)))
+        for (status, reason), count in found
+    ]
+    columns = 4 if any(meaning for *_, meaning in rows) else 3
+    headings = ("Rows", "Outcome", "Reason", "What it means")[:columns]
+    return _section("What did not succeed", _table(headings, [row[:columns] for row in rows]))
+
+
+def meaning_of(reason: str) -> str:
+    """Return the sentence that says what an error of that name means; nothing for another reason."""
+    error = getattr(errors, reason, None)
+    return (error.__doc__ or "").partition("\n")[0].replace("`", "") if isinstance(error, type) else ""
 
 
 def _unknown(report: Report) -> str:
     unknown = [outcome for outcome in report.problems if outcome.status is Status.UNKNOWN]
     looks = {outcome.request and endpoint_of(outcome.request).path: None for outcome in unknown}
-    asked = "".join(f"<li>{escape(translated(remedy_of(path).look))}</li>" for path in looks if path)
+    asked = "".join(f"<li>{_prose(remedy_of(path).look)}</li>" for path in looks if path)
     table = _named(unknown)
     note = (
         "These may ring, and are never sent again by themselves. Look where it says, then settle them with "
@@ -120,7 +144,12 @@ def _failed(report: Report) -> str:
 
 def _named(outcomes: Sequence[Outcome]) -> str:
     lines = [
-        (translated(o.position), translated(o.reason), translated(printable(o.detail, 300))) for o in outcomes[:_NAMED]
+        (
+            str(outcome.row.number) if outcome.row is not None else translated(outcome.position),
+            translated(outcome.reason),
+            translated(printable(outcome.detail, 300)),
+        )
+        for outcome in outcomes[:_NAMED]
     ]
     columns = 3 if any(detail for *_, detail in lines) else 2
     return _table(("Row", "Reason", "What happened")[:columns], [line[:columns] for line in lines])
@@ -166,7 +195,7 @@ def _charts(samples: Sequence[Sample]) -> str:
     watched = any(sample.max_concurrency for sample in samples)
     drawn = (
         ("Rows a second", rate, True),
-        ("How long a row took, waiting included, in milliseconds", times, timed),
+        ("Milliseconds a row, waiting included", times, timed),
         ("Calls on the wire, and how many may be", wire, watched),
     )
     charts = (
