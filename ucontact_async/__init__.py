@@ -1,7 +1,41 @@
 """An asyncio client for the uContact Telephony API: bulk scheduling that never rings twice and loses no row.
 
-``async with UContact(url, user=..., password=..., timezone=...) as uc: await uc.dialers.schedule(...)``.
-Importing this package loads nothing else; each name below loads what it needs when it is first used.
+::
+
+    async with UContact("https://acme.example", user="api", password=..., timezone="America/Montevideo") as uc:
+        await uc.dialers.schedule(campaign="Ventas->", destination="090000001", calldate=datetime(2099, 5, 5, 10))
+        report = await uc.bulk(calls, journal="calls.journal")  # the same journal again resumes
+
+**Single calls.** A client has four groups, after the sections of the vendor's page: ``uc.calls`` (dial, dial_with_data,
+hangup, disposition, workflow, block), ``uc.recordings`` (search, find, locate, convert, download, download_all, tag),
+``uc.dialers`` (respool, schedule, task, remove_contact, remove_schedule, upload, upload_with_timezone) and
+``uc.campaigns`` (summary, status, watch, watch_status). Their parameters are the fields of a request, which is a value
+as well: ``uc.send(ScheduledCall(...))``. ``help(uc.dialers.schedule)`` shows them. Numbers to dial are text of 2 to 24
+of ``0-9 * # + -``, campaigns end in their arrow (``Ventas->``), a ``calldate`` without a zone is the server's local
+time, pairs of ``data`` are text. ``uc.request(path, form, reply=Reply.JSON, safety=Safety.READ)`` reaches any endpoint
+that the page does not list.
+
+**Many.** ``uc.bulk(requests, journal=...)`` returns a :class:`Report`, ``uc.stream(...)`` yields each :class:`Outcome`;
+:class:`Table` makes requests of rows that a program has, ``ListWriter`` files for a dialer. :class:`DialRules` say
+when, whom and how often may be called. :func:`open_journal` looks into a journal that no run holds.
+
+**What a client needs to know**, and its variable for :meth:`UContact.from_env`: the address (``UCONTACT_URL``); user
+and password (``UCONTACT_USER``, ``UCONTACT_PASSWORD`` or ``UCONTACT_PASSWORD_FILE``), or a token (``UCONTACT_TOKEN``,
+``UCONTACT_TOKEN_SCHEME``: ``Basic`` or ``Bearer``); the server's time zone (``UCONTACT_TIMEZONE``), without which no
+date can be sent; other hosts of recordings (``UCONTACT_RECORDS_URL``, ``UCONTACT_BACKUP_RECORDS_URL``); what
+``ucontact-async probe`` found out (``UCONTACT_PROFILE``). An attempt may take 30 s (``uc.with_options(timeout=...)``),
+and so may each wait for a login, a slot or a server that asks to slow down.
+
+**Errors** have one root, :class:`UContactError`, and answer one question: did it happen? :class:`SettingsError`,
+:class:`InvalidRequest`, :class:`Blocked`, :class:`NotSent` and :class:`JournalError`: no, nothing was done.
+:class:`Refused` and its kinds: no, the server said so. :class:`OutcomeUnknown` and its kinds: perhaps; a call is then
+never sent again by itself. ``error.may_have_happened`` says it as a bool.
+
+**Without an event loop**: :func:`run` and :class:`Blocking`. **In a web service**: :class:`Service`. **In tests**:
+``pytest_plugins = ["ucontact_async.testing"]``. **From a shell**: ``ucontact-async --help``.
+
+What the names below say of the wire is from the vendor's page and from public clients of it; ``protocol.md`` numbers
+its facts. Importing this package loads nothing else; each name loads what it needs when it is first used.
 """
 
 from __future__ import annotations

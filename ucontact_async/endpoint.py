@@ -11,7 +11,19 @@ import enum
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    overload,
+)
 
 import msgspec
 
@@ -326,7 +338,11 @@ class Endpoint(Generic[P, R]):
         method.__qualname__ = f"{group.__qualname__}.{name}"
         method.__doc__ = inspect.getdoc(self.request_type)
         parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)]
-        parameters += inspect.signature(self.request_type).parameters.values()
+        for parameter in inspect.signature(self.request_type).parameters.values():
+            said = parameter.annotation  # how it is written on the wire is nothing to the caller
+            parameters.append(
+                parameter.replace(annotation=get_args(said)[0] if get_origin(said) is Annotated else said)
+            )
         method.__dict__["__signature__"] = inspect.Signature(parameters)
         self._method = method
         self.__doc__ = method.__doc__

@@ -109,6 +109,9 @@ class TextFormat(Generic[T]):
     snapshot: Callable[[Any, str], Any] | None = None
     """Given for values that could change after the request was built: returns a copy of its own."""
 
+    def __repr__(self) -> str:
+        return type(self).__name__
+
     def encode(self, value: T, field: str, rules: Rules) -> Any:
         """Return what goes into the form or the JSON argument, or raise :class:`InvalidRequest`."""
         raise NotImplementedError

@@ -137,6 +137,8 @@ def test_what_an_error_means_is_told_in_spanish(name):
 
 def test_nothing_of_a_sentence_is_lost():
     """Each Spanish sentence has the places of its English one, and none is empty."""
+    source = (PACKAGE / "cli" / "es.po").read_text(encoding="utf-8")
+    assert len(re.findall("^msgid ", source, re.MULTILINE)) == len(CATALOGUE.sentences) + 1  # none is there twice
     for english, told in CATALOGUE.sentences.items():
         assert told.strip(), english
         places = re.findall(r"{(\w+)[^{}]*}", english)

@@ -150,7 +150,12 @@ class ScheduledCall(Request[None], frozen=True, kw_only=True):
     """Have a dialer call a number at a date and time ("ScheduleDialerCall", ``protocol.md`` 2.6).
 
     An aware ``calldate`` goes out in the server's time zone, a naive one is taken as the server's local time; a local
-    time that does not exist or happens twice is refused. Sent once: an unknown outcome is not repeated.
+    time that does not exist or happens twice is refused. ``campaign`` is the dialer with its arrow (``Ventas->``),
+    ``alternatives`` are further numbers in the order in which they are tried, ``data`` the pairs that the agent's form
+    shows (text without ``: = ;``), ``agentphone`` is the extension of an agent, for progressive dialers only. Sent
+    once: an unknown outcome is not repeated.
+
+    Raises :class:`InvalidRequest` naming the field (nothing was sent), or how it failed (see ``help(ucontact_async)``).
     """
 
     campaign: Annotated[str, CAMPAIGN]
@@ -165,7 +170,8 @@ class DialerTask(Request[None], frozen=True, kw_only=True):
     """Give a dialer a task ("DialerTask", ``protocol.md`` 2.7).
 
     The page documents five uses; each has a constructor: :meth:`urgent`, :meth:`now`, :meth:`scheduled`,
-    :meth:`for_agent` and :meth:`for_phone`. Sent once: an unknown outcome is not repeated.
+    :meth:`for_agent` and :meth:`for_phone`. ``source`` is a note on where the task comes from; the other fields are
+    those of :class:`ScheduledCall`. Sent once: an unknown outcome is not repeated.
     """
 
     campaign: Annotated[str, CAMPAIGN]
