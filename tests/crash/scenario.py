@@ -427,15 +427,11 @@ class Run:
 
     def _compare_order(self, said):
         """Of one number what came before a removal is gone, and what came after it is there."""
-        failed = {name for name, status in (what for each in self._delivered for what in each) if status == "failed"}
-        failed |= {name_of(each.request) for books in self.books for each in books.outcomes if each.status == "failed"}
         for place, removal in enumerate(self.rows):
             if not is_removal(removal) or said[name_of(removal)]["succeeded"] == 0:
                 continue
             for other, row in enumerate(self.rows):
                 if is_removal(row) or row.destination != removal.destination or not said[name_of(row)]["succeeded"]:
-                    continue
-                if other < place and name_of(row) in failed:  # another run sent it, after the removal
                     continue
                 there = self.server.there(row)
                 if there != (other > place):
@@ -461,7 +457,7 @@ class Run:
         if clear > allowed:
             self.violations.append(f"{clear} rows are unknown without a reason, of {allowed}")
         for outcome in last.words():
-            overtaken = is_removal(outcome.request) and self._is_overtaken(outcome.request, said)
+            overtaken = self._is_overtaken(outcome.request, said)
             again = self.policy.retry_refused or outcome.reason not in REFUSED
             if (
                 outcome.status == "failed"

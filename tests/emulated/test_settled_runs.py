@@ -325,6 +325,19 @@ async def test_a_call_that_a_removal_overtook_is_not_settled(emulator, journal):
     assert emulator.state.schedule == []
 
 
+async def test_a_call_that_failed_and_was_overtaken_is_not_sent_again(emulator, journal):
+    """A call that was refused before its number was removed would come back if it were sent now."""
+    emulator.set_faults({"rules": [rule("body", body="0", count=1)]})
+    rows = [call(1), removal(1), call(2)]
+    async with client_of(emulator) as uc:
+        first = await uc.bulk(rows, journal=journal)
+        assert (first.failed, first.succeeded) == (1, 2)
+        report = await uc.bulk(rows, journal=journal, retry_refused=True)
+    assert (report.failed, report.skipped) == (1, 2)
+    assert "the call would come back" in report.problems[0].detail
+    assert scheduled(emulator) == {"090000002": 1}
+
+
 async def test_what_may_have_happened_is_not_called_failed_later(emulator, journal):
     """A removal that an earlier run lost stays unknown when the next one is refused it."""
     emulator.set_faults({"rules": [rule("close_after_apply", REMOVE, count=3)]})

@@ -34,6 +34,10 @@ BLOCK = 256
 REMOVALS = (Dialers.remove_contact.path, Dialers.remove_schedule.path)
 
 
+_TAKES_OFF = "a later call of its number was made since: sent now, it would take that one off"
+_COMES_BACK = "a later removal of its number was made since: sent now, the call would come back"
+
+
 class LeftOut(Exception):
     """A row of which no request is to be made, and why: a word for programs, a sentence for people."""
 
@@ -199,8 +203,9 @@ class Intake:
             job.doubted = known.status == "unknown" or known.reason == DOUBTED
             if self._overtaken is None and known.status in ("unknown", "failed"):
                 self._overtaken = await self._journal.overtaken(REMOVALS)
-            if self._overtaken and known.id in self._overtaken and job.prepared.path in REMOVALS:
-                why = "a later call of its number was made since: sent now, it would take that one off"
+            removal = job.prepared.path in REMOVALS
+            if self._overtaken and known.id in self._overtaken and (removal or known.status == "failed"):
+                why = _TAKES_OFF if removal else _COMES_BACK
                 self._known(job, Status(known.status), known.reason or ReplyLost.__name__, why)
             else:
                 self._decide(job, known, now)

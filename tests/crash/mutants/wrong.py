@@ -374,6 +374,9 @@ MUTANTS = {
     "removals: one that was overtaken is sent again": [
         Edit("batch/intake.py", "if self._overtaken and known.id in", "if False and known.id in"),
     ],
+    "removals: a call that was taken off since is sent again": [
+        Edit("batch/intake.py", '(removal or known.status == "failed")', "removal"),
+    ],
     "removals: one that was lost is called failed by the next run": [
         Edit("batch/intake.py", "Status.UNKNOWN if job.doubted else status_of(error)", "status_of(error)"),
     ],
@@ -445,5 +448,6 @@ LIKELY = {
     "removals: an insert does not wait for one that may come late": "late_and_closed",
     "removals: the next run forgets one that may come late": "late_and_closed",
     "removals: one that was overtaken is sent again": "refusal,empty_body",
+    "removals: a call that was taken off since is sent again": "refusal,status_503_later,token_dies,status_429",
     "removals: one that was lost is called failed by the next run": "status_400,refusal",
 }
