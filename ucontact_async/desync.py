@@ -73,8 +73,10 @@ class AnswerLog:
         """Whether the connection should be used no more, for what is held of it."""
         return len(self._calls) > _ROOM
 
-    def enter(self, call: Flight | None, answer: Answer) -> None:
-        """Note that ``call`` was given ``answer``, by no means the first of its connection: that one is its own."""
+    def enter(self, call: Flight | None, answer: Answer, *, first: bool = False) -> None:
+        """Note that ``call`` was given ``answer``; the ``first`` that a connection ever gives is its own."""
+        if first:
+            return
         self._calls.append(call)
         last = self._last
         if answer is last or (last is not None and answer.body == last.body and answer.status == last.status):

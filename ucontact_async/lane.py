@@ -190,8 +190,8 @@ class Link(asyncio.BufferedProtocol):
 
     def free(self, answer: Answer, *, keep: bool) -> None:
         """Be done with the request: be idle, or be closed."""
-        if self.answers and self.attempt is not None:
-            self.log.enter(self.attempt.flight, answer)
+        assert self.attempt is not None
+        self.log.enter(self.attempt.take_flight(), answer, first=not self.answers)
         self.waiter = self.attempt = None
         self.deadline = math.inf
         self._filled = 0

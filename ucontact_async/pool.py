@@ -120,6 +120,11 @@ class Attempt(msgspec.Struct, kw_only=True, eq=False):
         self.stale = False
         self.phase = Phase.SENT
 
+    def take_flight(self) -> Flight | None:
+        """Return whose try it is and forget it: each knows the other, and nobody would collect so many circles."""
+        flight, self.flight = self.flight, None
+        return flight
+
     def held_back(self) -> None:
         """Note that the connection was given up before a byte was handed to it."""
         # A fresh one is not replaced at once: a server that accepts and resets would be asked without a pause.
@@ -374,7 +379,7 @@ class SessionLane:
         framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
         answer = Answer(response.status, response.headers, bytes(body), weak=not framed)
         if attempt.handler is not None:
-            attempt.handler.answered(attempt.flight, answer)
+            attempt.handler.answered(attempt.take_flight(), answer)
         return answer
 
 

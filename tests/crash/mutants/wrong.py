@@ -285,7 +285,8 @@ MUTANTS = {
         Edit(
             "lane.py",
             "            attempt.abort()\n            if link is not None:\n                self.drop(link)\n",
-            "            if link is not None:\n                link.free(keep=True)\n",
+            "            if link is not None and link.attempt is not None:\n"
+            '                link.free(Answer(0, {}, b""), keep=True)\n',
         ),
     ],
     "lane: a connection closed in the turn that made it is written to": [
