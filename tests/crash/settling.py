@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 
 from ucontact_async.api import ENDPOINTS, endpoint_of
 from ucontact_async.api.dialers import ScheduledCall
+from ucontact_async.batch.amendments import Amendments
 from ucontact_async.batch.intake import Job, outcome_of
 from ucontact_async.batch.journal import Entry
 from ucontact_async.batch.later import Later, Unsettled
@@ -261,7 +262,10 @@ async def _process(world, terms):
         now=lambda: datetime.fromtimestamp(world.now, UTC),
     )
     later._terms = terms  # also those that ReplaceSchedule would refuse
-    await later.open(disk)
+    amendments = Amendments(
+        deliver=delivered.extend, judge=lambda _: None, fail=lambda _: None, spawn=world.loop.create_task
+    )
+    await later.open(disk, amendments)  # no connection here is ever in doubt
     prepared = wire.prepare(world.request)
     content = blake2b(prepared.body, digest_size=16).digest()
     job = Job(0, None, world.request, prepared, Entry(content, 1, 0), id=1, key="k")

@@ -176,10 +176,11 @@ class Link:
 
     def send(self, data):
         """Take bytes of the client; return how many of them the kernel took."""
-        if not self._asking:
-            self._asking = True
+        if data.startswith(b"POST "):
             self._owed += 1
             self.poisoned += self.surplus_at is not None
+        if not self._asking:
+            self._asking = True
             # On a fresh connection nobody asks: there may be more to read than its user knows, such as a TLS ticket.
             if self.inbox and self._used:
                 self.poisoned += 1
