@@ -90,11 +90,7 @@ async def _demo(rows: int, seed: int) -> int:
         rejects = Rejects(folder / "rejects.csv", source.columns)
         # The made-up dates pass one day, and the demo shall still run.
         options = BulkOptions(
-            journal=folder / "journal.db",
-            max_unknown=None,
-            allow_past=True,
-            operation="schedule",
-            digest=source.digest,
+            journal=folder / "journal.db", max_unknown=None, allow_past=True, operation="schedule", digest=source.digest
         )
         async with UContact(emulator.url, user="api", password="secret", timezone=_ZONE) as uc:  # noqa: S106
             patient = uc.with_options(timeout=1.0)
