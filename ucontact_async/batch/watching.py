@@ -94,7 +94,7 @@ class Watchable:
         self._started = math.inf
         self._bus = EventBus()
         self.buses = [self._bus, limiter.events] + ([] if client is None else [client])
-        self._failure: BaseException | None = None
+        self._failure: str | None = None  # not the error: its frames hold the run
         self._ended = asyncio.Event()
         self._read = False
         self._reader: asyncio.Task[None] | None = None
@@ -122,7 +122,7 @@ class Watchable:
             gate_seconds=stats.gate_seconds,
             seconds=report.seconds or max(0.0, self._clock() - self._started),
             stopped=report.stopped,
-            error=None if self._failure is None else words_of(self._failure),
+            error=self._failure,
         )
 
     @property
@@ -185,7 +185,7 @@ class Watchable:
     def _over(self, failure: BaseException | None) -> None:
         """Note that nothing more happens."""
         if not self._ended.is_set():
-            self._failure = failure
+            self._failure = None if failure is None else words_of(failure)
             self._ended.set()
 
 
