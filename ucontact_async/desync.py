@@ -100,6 +100,7 @@ class AnswerLog:
             "a connection gave an answer more than it was asked for: %d outcomes that came over it may be those of "
             "their neighbours; connection='fresh' rules that out",
             len(calls),
+            extra={"ucontact_event": "Desynchronised", "ucontact_calls": len(calls)},
         )
         for call in calls:
             call.doubt()

@@ -56,7 +56,9 @@ class Amendments:
     def add(self, job: Job, outcome: Outcome) -> None:
         """Take back the ``outcome`` of a row."""
         if self._journal is None:
-            _log.warning("%s of a run that has ended is in doubt: it was %s", outcome.position, outcome.status)
+            extra = {"ucontact_event": "DoubtTooLate", "ucontact_outcome": outcome.status.value}
+            told = "%s of a run that has ended is in doubt: it was %s"
+            _log.warning(told, outcome.position, outcome.status, extra=extra)
             return
         self._rows[job.id] = job, outcome
         if self._writing is None:
