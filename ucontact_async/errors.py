@@ -35,6 +35,13 @@ __all__ = [
 ]
 
 
+def escaped(text: str) -> str:
+    """Return ``text`` with everything escaped that could forge a log line or move a terminal's cursor."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
 def _rebuild(cls: type[UContactError], args: tuple[object, ...], facts: dict[str, Any]) -> UContactError:
     error = cls.__new__(cls, *args)
     error.__dict__.update(facts)
@@ -52,6 +59,10 @@ class UContactError(Exception):
 
     attempts: int = 0
     """How many times the request was tried before this error was let through."""
+
+    def __str__(self) -> str:
+        # It may quote a file's column or a key of its JSON, which nobody has looked at.
+        return escaped(super().__str__())
 
     def __reduce__(self) -> tuple[Callable[..., UContactError], tuple[object, ...]]:
         # BaseException's own way calls cls(*args), which breaks as soon as a constructor takes anything else.

@@ -92,7 +92,7 @@ class ServerProfile(msgspec.Struct, frozen=True, kw_only=True):
         """Read the TOML file at ``path``; raise :class:`SettingsError` for what is not in a profile."""
         try:
             document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise SettingsError(f"the server profile {path} cannot be read: {error}") from None
         if unknown := sorted(set(document) - set(cls.__struct_fields__)):
             raise SettingsError(f"the server profile {path} has no setting {unknown[0]!r}")
@@ -146,6 +146,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def origin_of(url: str) -> str:
+    """Return scheme, host and port of ``url``; refuse what is not a plain server address, warn of one without TLS."""
+    origin = plain_origin(url)
+    host = urlsplit(origin).hostname or ""
+    if origin.startswith("http:") and not _LOOPBACK.fullmatch(host):
+        warnings.warn(
+            f"{host} is addressed over http://: password, token and phone numbers travel in the clear",
+            stacklevel=3,
+        )
+    return origin
+
+
+def plain_origin(url: str) -> str:
     """Return scheme, host and port of ``url``; refuse what is not a plain server address."""
     try:
         parts = urlsplit(url.strip())
@@ -167,11 +179,6 @@ def origin_of(url: str) -> str:
         port_is_wrong = True
     if port_is_wrong:
         raise SettingsError("the port of the server address is not a number from 1 to 65535")
-    if parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname):
-        warnings.warn(
-            f"{parts.hostname} is addressed over http://: password, token and phone numbers travel in the clear",
-            stacklevel=3,
-        )
     return f"{parts.scheme}://{parts.netloc}"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from .errors import InvalidRequest
+from .errors import InvalidRequest, escaped
 from .local_time import format_timestamp, local_text
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ def mask_phone(number: str) -> str:
 
 def printable(text: str, limit: int = 64) -> str:
     """Return ``text`` cut to ``limit`` characters, with everything that could forge a log line escaped."""
-    cut = text[:limit]
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in cut)
-    return shown + ("..." if len(text) > limit else "")
+    return escaped(text[:limit]) + ("..." if len(text) > limit else "")
 
 
 def _shown(name: str) -> str:

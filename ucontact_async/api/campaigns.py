@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -87,7 +88,8 @@ class AverageTime(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         seconds = int(self.time.total_seconds())
         clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-        return clock if self.number is None else f"{clock}-{self.number}"
+        # Not as Python writes what is small: 1e-05 is no number to the server.
+        return clock if self.number is None else f"{clock}-{Decimal(str(self.number)):f}"
 
 
 class CampaignStatus(_Held, frozen=True, kw_only=True):

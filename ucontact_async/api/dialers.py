@@ -141,7 +141,7 @@ def _cti_text(call: dict[str, Any], key: str, default: str | None = None) -> str
 
 def _cti_number(call: dict[str, Any], key: str, default: int | None = None) -> int:
     text = _cti_text(call, key, None if default is None else str(default)).strip()
-    if not text.isdecimal():
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise InvalidRequest(key, "the call object holds no whole number there")
     return int(text)
 

@@ -15,6 +15,7 @@ from typing import Any
 from ..api import ENDPOINTS
 from ..endpoint import Request
 from ..errors import JournalError
+from .journal_file import DAMAGE
 from .journal_requests import read_request
 
 __all__ = ["calls_since", "sqlite_version"]
@@ -38,7 +39,7 @@ def calls_since(path: Path, since: datetime) -> Iterator[tuple[Request[Any], dat
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
             for endpoint, document, at in db.execute(_SELECT, (int(since.timestamp()), local)):
                 yield _request(path, endpoint, document), datetime.fromtimestamp(at, UTC)
-    except sqlite3.Error as error:
+    except DAMAGE as error:
         raise JournalError(f"the calls of {path} cannot be counted: {error}") from None
 
 

@@ -25,9 +25,11 @@ from ..errors import JournalBusy, JournalError, JournalMismatch
 from .outcome import DESYNC
 from .recollection import Entry, Recalled, recollect
 
-__all__ = ["DOUBTED", "Change", "Header", "JournalFile"]
+__all__ = ["DAMAGE", "DOUBTED", "Change", "Header", "JournalFile"]
 
 _FORMAT = "2"
+# What reading raises where a bad disk, or another program, left what no run wrote.
+DAMAGE = (sqlite3.Error, OSError, ValueError, TypeError, OverflowError)
 # How many rows one statement asks for: SQLite before 3.32 takes 999 values.
 _ASKED = 500
 # The reason of a row that ended known, after a try that did not: that one may still arrive.
@@ -123,7 +125,7 @@ class JournalFile:
                 self._lock = _locked(path)
             self.db = self._open(path, durable=durable)
             self.run = self._begin(header, amended=amended)
-        except (sqlite3.Error, OSError) as error:
+        except DAMAGE as error:
             self.close()
             # SQLite says just DatabaseError of a file that is no database, or not a whole one.
             kind = JournalMismatch if type(error) is sqlite3.DatabaseError else JournalError
@@ -196,7 +198,7 @@ class JournalFile:
                 pairs = zip(recalled, entries, strict=True)
                 said = [(row.id, entry.endpoint, entry.request) for row, entry in pairs if entry.request]
                 self.db.executemany("INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", said)
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             raise self._break(error) from None
         return recalled
 
@@ -232,7 +234,7 @@ class JournalFile:
         """Yield what the database answers."""
         try:
             yield from self.db.execute(question, values)
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             raise self._break(error) from None
 
     def apply(self, changes: Sequence[Change]) -> tuple[()]:
@@ -278,7 +280,7 @@ class JournalFile:
             raise self._break(error) from None
         return amended
 
-    def _break(self, cause: sqlite3.Error) -> JournalError:
+    def _break(self, cause: Exception) -> JournalError:
         with contextlib.suppress(sqlite3.Error):
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
@@ -371,11 +373,11 @@ def _refuse_foreign(known: dict[str, str], header: Header | None, path: Path, *,
     if "server" not in known or header is None:
         return
     for name in ("server", "operation"):
-        if known[name] != getattr(header, name):
+        if (other := known.get(name)) != getattr(header, name):
             raise JournalMismatch(
-                f"{path} belongs to the {name} {known[name]}, this run to {getattr(header, name)}; give another journal"
+                f"{path} belongs to the {name} {other}, this run to {getattr(header, name)}; give another journal"
             )
-    if known["digest"] != header.digest and not amended:
+    if known.get("digest") != header.digest and not amended:
         raise JournalMismatch(
             f"{path} belongs to another version of this file; if rows were added or mended, say --amended "
             "(amended=True): known rows are then not sent again"

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..api import ENDPOINTS
 from ..endpoint import Request
-from ..errors import JournalError
+from ..errors import InvalidRequest, JournalError
 from ..text import Rules
 
 __all__ = ["read_request"]
@@ -22,6 +22,6 @@ def read_request(journal: object, path: str, document: str) -> Request[Any]:
     """
     try:
         request: Request[Any] = ENDPOINTS[path].codec.read(document, _RULES)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError, InvalidRequest):  # or what stands there is no text
         raise JournalError(f"{journal} holds a request to {path} that cannot be read") from None
     return request

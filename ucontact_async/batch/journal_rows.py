@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ import msgspec
 from ..api import ENDPOINTS
 from ..endpoint import Request
 from ..errors import JournalError
-from .journal_file import JournalFile
+from .journal_file import DAMAGE, JournalFile
 from .journal_requests import read_request
 from .recollection import key_of
 
@@ -67,8 +66,8 @@ class JournalRows:
         self.path = self._file.path
         with self._telling():
             meta = dict(self._file.db.execute("SELECT name, value FROM meta").fetchall())
-        self.server: str = meta.get("server", "")
-        self.operation: str = meta.get("operation", "")
+        self.server = str(meta.get("server", ""))
+        self.operation = str(meta.get("operation", ""))
 
     def __enter__(self) -> Self:
         return self
@@ -151,14 +150,21 @@ class JournalRows:
         while True:
             with self._telling():
                 found = self._file.db.execute(_SELECT.format(condition), (last, _BLOCK)).fetchall()
-            for values in found:
-                yield self._row(values)
-            if not found:
+                rows = [self._row(values) for values in found]
+            for row in rows:
+                if row.id <= last:  # a damaged index would go round for ever
+                    raise JournalError(f"{self.path} cannot be used as a journal: its rows are out of order")
+                last = row.id
+                yield row
+            if not rows:
                 return
-            last = found[-1][0]
 
     def _row(self, values: tuple[Any, ...]) -> JournalRow:
         id_, content, occurrence, position, endpoint, request, status, reason, attempts, at, undoing = values
+        if not all(isinstance(text, str) for text in (endpoint or "", status, reason)) or not all(
+            isinstance(number, int) for number in (occurrence, position, attempts)
+        ):
+            raise TypeError(f"row {id_} holds what no run wrote")
         return JournalRow(
             id=id_,
             key=key_of(content, occurrence),
@@ -187,7 +193,7 @@ class JournalRows:
     def _telling(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             raise JournalError(f"{self.path} cannot be used as a journal: {error}") from None
 
 

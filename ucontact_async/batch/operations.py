@@ -54,23 +54,23 @@ class Operation(msgspec.Struct, Generic[T_co], frozen=True):
     @property
     def required(self) -> tuple[str, ...]:
         """The columns that every row must fill."""
-        return tuple(name for name, needed in _parameters(self.build) if needed)
+        return tuple(name for name, needed in _parameters(self.build) if needed and name != "data")
 
     @property
     def pairs(self) -> bool:
         """Whether it takes ``data.NAME``."""
-        return "data" in inspect.signature(self.build).parameters
+        return any(name == "data" for name, _ in _parameters(self.build))
 
     @property
     def optional(self) -> tuple[str, ...]:
         """The columns that may be absent or empty, beside ``data.NAME``."""
-        return tuple(name for name, needed in _parameters(self.build) if not needed)
+        return tuple(name for name, needed in _parameters(self.build) if not needed and name != "data")
 
 
 @functools.cache
 def _parameters(build: Callable[..., Any]) -> tuple[tuple[str, bool], ...]:
     parameters = inspect.signature(build).parameters.values()
-    return tuple((p.name, p.default is p.empty) for p in parameters if p.name != "data")
+    return tuple((p.name, p.default is p.empty) for p in parameters)
 
 
 def _insert(

@@ -101,4 +101,5 @@ def _twin(entry: Entry, same: list[list[Any]], run: int) -> tuple[list[Any] | No
 
 def key_of(content: bytes, occurrence: int) -> str:
     """Return what a row is called: the digest of its request, and its number among equal ones from the second on."""
-    return content.hex() if occurrence == 1 else f"{content.hex()}-{occurrence}"
+    digest = bytes.hex(content)  # TypeError for what a damaged journal may hold instead
+    return digest if occurrence == 1 else f"{digest}-{occurrence}"

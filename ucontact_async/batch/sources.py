@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import SettingsError
+from ..errors import SettingsError, escaped
 from .cells import REPORTED, unguarded
 
 __all__ = ["WORKBOOK", "CsvSource", "OneRow", "Row", "check_header"]
@@ -29,6 +29,7 @@ _LONGEST_LINE = 131_072
 _MOST_LINES = 1_000
 _DELIMITERS = ";,\t|"
 _ONE_COLUMN = "\x1f"
+_NO_DELIMITERS = '"\r\n\0'
 _QUOTED = re.compile(r'"[^"]*"?')
 # Excel's own way to name the separator, on a line before the header.
 _DECLARED = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
@@ -86,7 +87,7 @@ class CsvSource:
         self, path: str | os.PathLike[str], *, encoding: str | None = None, delimiter: str | None = None
     ) -> None:
         """Look at the file; a given ``encoding`` or ``delimiter`` is taken at its word."""
-        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in _NO_DELIMITERS):
             raise SettingsError(f"the delimiter is one character, such as ';', not {delimiter!r}")
         self.path = Path(path)
         steady = _SteadyFile(self.path)
@@ -120,7 +121,9 @@ class CsvSource:
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    yield self._problem(number, lines, f"cannot be split into cells: {error}; is a quote left open?")
+                    yield self._problem(
+                        number, lines, f"cannot be split into cells: {escaped(str(error))}; is a quote left open?"
+                    )
                     continue
                 # Spreadsheets leave rows of bare separators behind: they are blank lines too.
                 if not any(map(str.strip, cells)):
@@ -144,6 +147,8 @@ class CsvSource:
     def _begin(self, lines: _Lines) -> tuple[list[str], Iterator[list[str]]]:
         for line in lines:
             declared = _DECLARED.fullmatch(line.strip("\r\n"))
+            if declared is not None and declared[1] in _NO_DELIMITERS:
+                raise SettingsError(f"{self.path}: its first line declares {declared[1]!r}, which separates nothing")
             if declared is None and line.strip():
                 break
             self.delimiter = self.delimiter or (declared and declared[1])

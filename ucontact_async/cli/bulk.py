@@ -9,7 +9,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals, tell
+from .command import (
+    CHECK_LOGIN,
+    DONE,
+    INCOMPLETE,
+    STOPPED,
+    UNKNOWN,
+    USAGE,
+    add_server,
+    beside,
+    client_of,
+    say,
+    signals,
+    tell,
+)
 from .language import translated
 from .mapping import REJECTS, add_map, mapping_of
 
@@ -237,18 +250,22 @@ def pace_of(args: argparse.Namespace) -> dict[str, Any]:
 
     concurrency = args.max_concurrency
     if concurrency != "auto":
-        if not concurrency.isdecimal() or int(concurrency) < 1:
+        if _count(concurrency) in (None, 0):
             raise SettingsError(f"--max-concurrency is auto or a whole number from 1, not {concurrency!r}")
-        concurrency = int(concurrency)
-    failures = args.max_failures
+        concurrency = _count(concurrency)
     return {
         "max_concurrency": concurrency,
         "max_per_second": args.max_per_second,
-        "max_failures": int(failures) if failures is not None and failures.isdecimal() else failures,
+        "max_failures": args.max_failures if (count := _count(args.max_failures)) is None else count,
         "max_unknown": args.max_unknown,
         "max_unknown_jump": args.max_unknown_jump,
         "retry_refused": args.retry_refused,
     }
+
+
+def _count(text: str | None) -> int | None:
+    # More digits than anybody has rows, and than Python converts.
+    return int(text) if text is not None and text.isdecimal() and len(text) <= 18 else None
 
 
 def history_of(args: argparse.Namespace) -> History | None:
@@ -280,12 +297,12 @@ def _report_path(args: argparse.Namespace, number: OneRow | None) -> Path | None
 
 def rejects_of(args: argparse.Namespace) -> Path:
     """Return where the rows that did not succeed go: ``--report``, or beside the file."""
-    return Path(args.report or args.file.with_name(args.file.name + REJECTS))
+    return Path(args.report or beside(args.file, REJECTS))
 
 
 def journal_of(args: argparse.Namespace) -> Path:
     """Return where what was sent is kept: ``--journal``, or beside the file."""
-    return Path(args.journal or args.file.with_name(args.file.name + ".journal"))
+    return Path(args.journal or beside(args.file, ".journal"))
 
 
 async def follow(

@@ -7,6 +7,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .language import translated
@@ -24,6 +25,7 @@ __all__ = [
     "USAGE",
     "add_server",
     "aligned",
+    "beside",
     "client_of",
     "fail",
     "journal_named",
@@ -65,6 +67,18 @@ def server_of(args: argparse.Namespace) -> dict[str, Any]:
     if "url" not in found:
         raise SettingsError("the server is not known: set UCONTACT_URL or give --url")
     return found
+
+
+def beside(file: Path, ending: str, *, without: str = "") -> Path:
+    """Return the path beside ``file`` whose name is its own, less ``without`` at its end, and then ``ending``.
+
+    Raises :class:`SettingsError` for what names no file.
+    """
+    from ..errors import SettingsError
+
+    if not file.name:
+        raise SettingsError(f"{file} is not the path of a file")
+    return file.with_name(file.name.removesuffix(without) + ending)
 
 
 def client_of(args: argparse.Namespace) -> UContact:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .command import beside
+
 __all__ = ["REJECTS", "add_map", "mapping_of"]
 
 REJECTS = ".rejects.csv"
@@ -42,7 +44,7 @@ def mapping_of(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _beside(file: Path) -> Path:
-    return file.with_name(file.name.removesuffix(REJECTS) + ".columns.toml")
+    return beside(file, ".columns.toml", without=REJECTS)
 
 
 def _remembered(file: Path) -> dict[str, str]:
@@ -55,7 +57,7 @@ def _remembered(file: Path) -> dict[str, str]:
         return {}
     try:
         columns = tomllib.loads(path.read_text(encoding="utf-8")).get("columns")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} cannot be read: {error}; mend it, or remove it") from None
     if not isinstance(columns, dict) or not all(isinstance(their, str) and their for their in columns.values()):
         raise SettingsError(f'{path} has lines such as destination = "Telefono" under [columns]; mend it, or remove it')

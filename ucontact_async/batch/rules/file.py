@@ -65,7 +65,7 @@ def read_rules(path: str | Path) -> DialRules:
         raise SettingsError(f"the rules {path}: {error}") from None
     except OSError as error:
         raise SettingsError(f"the rules {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # what tomllib raises, and text that is not UTF-8
+    except (ValueError, RecursionError) as error:  # what tomllib raises, and text that is not UTF-8
         raise SettingsError(f"the rules {path} are no TOML: {error}") from None
     beside = path.parent
     lists = [DoNotCall(beside / listed.file, listed.max_age_days, None, listed.name) for listed in said.do_not_call]
