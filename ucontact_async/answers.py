@@ -64,12 +64,14 @@ class Heads:
         # What lies behind the filled part is an earlier answer: often the same, and not this one's.
         if filled >= head.size and buffer.startswith(head.raw):
             return head
+        # Before the parser, which passes over line breaks: they may be the end of another answer.
+        if not _BEGINNING.startswith(buffer[: min(filled, len(_BEGINNING))]):
+            raise ValueError
         end = buffer.find(_BLANK_LINE, 0, filled)
         if end >= 0:
             self._latest = head = _parsed(bytes(buffer[: end + 4]), handler)
             return head
-        begun = bytes(buffer[: min(filled, len(_BEGINNING))])
-        if filled == len(buffer) or not _BEGINNING.startswith(begun):
+        if filled == len(buffer):
             raise ValueError
         return None
 

@@ -216,6 +216,8 @@ def test_foreign_column_names(url, tmp_path):
     ("arguments", "said"),
     [
         (["--max-concurrency", "0"], "--max-concurrency"),
+        (["--max-concurrency", "9" * 5000], "--max-concurrency"),
+        (["--max-failures", "9" * 5000], "max_failures"),
         (["--no-journal", "--amended"], "--no-journal"),
         (["--max-failures", "some"], "max_failures"),
         (["--map", "destination"], "--map"),

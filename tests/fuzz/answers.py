@@ -242,7 +242,9 @@ TARGETS = (
     Target("chunks", chunks, (b"\x021\x031234\x01" + b"1\r\n1\r\n0\r\n\r\n", b"\x00\x00a\r\n")),
     Target("java date", java_date, (b"Nov 2, 2018 11:31:42 AM", "Nov 2, 2018, 11:31:42\u202fPM".encode())),
     Target("date of a call", calldate, (b"2027-05-05 10:00:00.0", b"2027-05-05T10:00Z", b"120", b"Sun, 06 Nov 1994")),
-    Target("average time", average_time, (b"00:01:35-0", b"12:00:59-1.5", b"00:00:00"), (ValueError,)),
+    Target(
+        "average time", average_time, (b"00:01:35-0", b"12:00:59-1.5", b"00:00:00-0.00001", b"00:00:00"), (ValueError,)
+    ),
     Target(
         "login answer", login, (TOKEN.encode(), b'[{},{},"%b"]' % TOKEN.encode(), b'{"md5secret":"x"}', *DEEP), _BODY
     ),

@@ -30,8 +30,8 @@ from ucontact_async.recordings.places import Places
 from ucontact_async.settings import Secret, ServerProfile, Settings, origin_of, read_environment, zone_of
 from ucontact_async.token_store import FileTokenStore
 
-from .forms import SOUND, ZONES, moment_of
-from .target import DEEP, Draw, Target, expect
+from .forms import AT, SOUND, ZONES, moment_of
+from .target import DEEP, Draw, Target, expect, pick
 from .target import text_of as as_text
 
 MEMORY = Path("/dev/shm")
@@ -106,16 +106,25 @@ def cells(data: bytes) -> None:
     expect(isinstance(text_of(value)[0], str), "a cell that is no text")
 
 
+_CELLS = (*SOUND, "2027-05-05 10:00")
+_GOOD = {"campaign": 0, "destination": 1, "calldate": 11, "dialerbase": 5, "contact": 8}
+
+
+def _good_row(place: int, operation) -> bytes:
+    cells = [pick(_GOOD[name], _CELLS) for name in operation.required]
+    return bytes([place, 0, 0, AT["Ventas->"], *cells, *cells])
+
+
 def rows_to_requests(data: bytes) -> None:
     """Any rows with any columns, through any operation: refused with a sentence, or a request."""
     draw = Draw(data)
     operation = draw.choice([*OPERATIONS.values(), UPLOAD])
     names = [*operation.required, *operation.optional, "data.id", "DATA.n", "row", "outcome", "reason"]
-    columns = [draw.text(names) for _ in range(1 + draw.byte() % 5)] + [*operation.required]
+    columns = [draw.text(names) for _ in range(draw.byte() % 5)] + [*operation.required]
     mapping = {draw.text(names): draw.text(columns)} if draw.byte() % 4 == 3 else None
     planned = plan(dict.fromkeys(columns), operation, campaign=draw.text(("Ventas->",)) or None, mapping=mapping)
     for number in (1, 2):
-        row = Row(number, {column: draw.text((*SOUND, "2027-05-05 10:00")) for column in columns})
+        row = Row(number, {column: draw.text(_CELLS) for column in columns})
         repr(planned.request(row))
 
 
@@ -312,6 +321,7 @@ TARGETS = (
         (
             b"\x00\x00" + _CSV,
             b"\x00\x00sep=,\na,b\n1,2",
+            b'\x00\x00sep="\na,b\n1,2',
             b"\x00\x00\xef\xbb\xbfa\n1\n",
             b"\x05\x00" + "a;b\n1;2".encode("utf-16"),
         ),
@@ -319,7 +329,12 @@ TARGETS = (
     ),
     Target("rejects", rejects, (b"\x01\xc1\x01\xc2\xc3" + _USUAL, b"\x00\x05=1+2;")),
     Target("cells", cells, (b"\x03=1+\x10\x00abcdef", b"\x05'abcd")),
-    Target("rows to requests", rows_to_requests, tuple(bytes([n, 1]) + _USUAL for n in range(9)), _BOTH),
+    Target(
+        "rows to requests",
+        rows_to_requests,
+        (*map(_good_row, range(9), (*OPERATIONS.values(), UPLOAD)), b"\x00\x02" + _USUAL),
+        _BOTH,
+    ),
     Target("tables", tables, (b"\x10" * 40, _USUAL), _BOTH),
     Target(
         "workbooks",
@@ -351,6 +366,11 @@ TARGETS = (
     ),
     Target("settings", settings, (_USUAL, b"\xc0\xc0\xc1\xc1\xc1", b"\x03UTC\x11http://[::1]:8080"), _SETTINGS),
     Target("token file", token_file, (b"\x00" + _TOKEN, b"\x00" + DEEP[1]), _SETTINGS),
-    Target("places of a recording", places, (b"\xc3\x10\x00ab", b"\x0e../../../../etc"), (InvalidRequest,)),
+    Target(
+        "places of a recording",
+        places,
+        (bytes([AT["5f3a1c9e-7b24-4d0f"], 16]) + b"abc", b"\x0e../../../../etc"),
+        (InvalidRequest,),
+    ),
     Target("names of files", names, (b"5f3a1c9e.mp3", b"../x", b"..", b""), (ValueError,)),
 )

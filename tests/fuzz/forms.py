@@ -48,11 +48,13 @@ from ucontact_async.text import (
 )
 from ucontact_async.wire import Answer, encode_form, fields_of
 
-from .target import DEEP, Draw, Target, expect, text_of
+from .target import DEEP, Draw, Target, expect, pick, text_of
 from .witnessed import BODIES, VALUES
 
 ZONES = [ZoneInfo(name) for name in ("America/Montevideo", "Australia/Lord_Howe", "Europe/Madrid", "UTC")]
 SOUND = ("Ventas->", "098344484", "24001234", "5f3a1c9e-7b24-4d0f", "20270505", "lista.csv", "Ana", "id", "7", "*", "")
+AT = {text: pick(place, SOUND) for place, text in enumerate(SOUND)}
+"""The byte that draws each sound text."""
 ENDPOINTS_IN_ORDER = list(ENDPOINTS.values())
 _TEXTS = (FREE_TEXT, PRIVATE_TEXT, SECRET, NAME, GUID, DIAL_STRING, OPTIONAL_DIAL_STRING, CAMPAIGN, OPTIONAL_CAMPAIGN)
 _TEXTS += (ANY_CAMPAIGN, CAMPAIGN_OR_ALL, FILE_NAME, USER_NAME, OPTIONAL_DAY, DIGITS)
@@ -314,14 +316,34 @@ TARGETS = (
         tuple(bytes([place, 0]) + value.encode() for place in range(len(_TEXTS)) for value in SOUND[:7]),
         _INVALID,
     ),
-    Target("pairs", pairs, (b"\x02\xc7\xc8\xc6\xc5id=7:n=Ana", b"\x00a=b=c::=x:y"), _INVALID),
-    Target("alternatives", alternatives, (b"\x02\xc1\xc2098344484:24001234", b"\x00::"), _INVALID),
+    Target(
+        "pairs",
+        pairs,
+        (bytes([2, AT["id"], AT["7"], AT["Ana"], AT["5f3a1c9e-7b24-4d0f"]]) + b"id=7:n=Ana", b"\x00a=b=c::=x:y"),
+        _INVALID,
+    ),
+    Target(
+        "alternatives",
+        alternatives,
+        (bytes([2, AT["098344484"], AT["24001234"]]) + b"098344484:24001234", b"\x00::"),
+        _INVALID,
+    ),
     Target(
         "timestamp", timestamp, (b"\x00\x02\x10\x002027-05-05 10:00", b"\x01\xc3abcdefgh2027-05-05T10:00:00Z"), _INVALID
     ),
     Target("JSON object", json_object, (b'{"id":"7"}', b"", b'{"a":[1.5,null,{"b":true}]}', *DEEP)),
     Target("list line", list_line, (_ROW, b"Ventas->;M=2=099111222;;;9999"), _INVALID),
-    Target("list row", list_row, (b"\xc0\xc1\xc1\x01\xc7\xc8\x01\xc8\xc2\x14\xff", _USUAL), _INVALID),
+    Target(
+        "list row",
+        list_row,
+        (bytes([AT["Ventas->"], 0, AT["098344484"], 1, AT["Ana"], AT["7"], 1, 0, AT["24001234"], 66, AT[""]]), _USUAL),
+        _INVALID,
+    ),
     Target("list file", list_file, (_ROW + b"\r\n" + _ROW, b"\xef\xbb\xbf" + _ROW, "Ñ;1".encode("cp1252"))),
-    Target("identity", identities, (b"\xc0\xc1\xc0\xc2\xc0\xc1", b"\xc0\xc1" * 3), _INVALID),
+    Target(
+        "identity",
+        identities,
+        (bytes([AT["Ventas->"], AT["098344484"], AT["Ventas->"], AT["24001234"], AT["Ventas->"], AT["098344484"]]),),
+        _INVALID,
+    ),
 )

@@ -192,7 +192,7 @@ TARGETS = (
         _REFUSED,
         slow=True,
     ),
-    Target("no journal", no_journal, (b"", b"SQLite format 3\x00" + bytes(84), SOUND[2][:200]), _REFUSED, slow=True),
+    Target("no journal", no_journal, (SOUND[2], b"", b"SQLite format 3\x00" + bytes(84)), _REFUSED, slow=True),
     Target(
         "kept request",
         kept_request,

@@ -105,7 +105,12 @@ TARGETS = (
     Target("envelope", envelope, tuple(_ENVELOPE % fields for fields in (*_ACTIONS, *DEEP)), _REFUSED),
     Target("action", action, tuple(bytes([kind]) + b"\xc0" * 8 + b"\x01" + _RESPOOL for kind in range(7)), _REFUSED),
     Target("call object", call_object, (_CALL, _CALL.lower(), b"{}", *DEEP), _REFUSED),
-    Target("next respool", respool, (_CALL, _RESPOOL, *DEEP), _REFUSED),
+    Target(
+        "next respool",
+        respool,
+        (_CALL, _RESPOOL, _CALL.replace(b'"Contact":"7"', b'"Contact":"%b"' % (b"7" * 5000)), *DEEP),
+        _REFUSED,
+    ),
     Target(
         "result",
         result,

@@ -14,6 +14,10 @@ LONGEST = 2.0
 DEEP = tuple(opening * (4000 // len(opening)) for opening in (b"[", b'{"a":', b'[{"a":'))
 
 
+# A size from here on is none, and takes one of the sound texts.
+_SOUND = 192
+
+
 class Crash(Exception):
     """A property does not hold; the message says which."""
 
@@ -79,7 +83,12 @@ class Draw:
     def text(self, sound=("",)) -> str:
         """Return any text, with halves of characters too, or one of the ``sound`` ones."""
         size = self.byte()
-        return sound[size % len(sound)] if size >= 192 else self.take(size).decode("utf-8", "surrogateescape")
+        return sound[size % len(sound)] if size >= _SOUND else self.take(size).decode("utf-8", "surrogateescape")
+
+
+def pick(place: int, sound) -> int:
+    """Return the byte by which :meth:`Draw.text` takes the sound text at this place."""
+    return next(byte for byte in range(_SOUND, 256) if byte % len(sound) == place)
 
 
 def text_of(data: bytes) -> str:

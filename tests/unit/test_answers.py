@@ -72,6 +72,8 @@ def test_the_expected_heads(text, length, closes):
         "HTTP/1.1 200 OK\nTransfer-Encoding: gzip, chunked\n\n1",
         "HTTP/1.1 200 OK\nno header\n\n",
         "HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nContent-Length: 1\n\n1",
+        "\nHTTP/1.1 200 OK\nContent-Length: 1\n\n1",
+        "\n\rHTTP/1.1 200 OK\nContent-Length: 1\n\n1",
         "<html>",
         "1",
     ],

@@ -170,3 +170,11 @@ async def test_the_forms_service_takes_its_own_pages_results_only(emulator, http
             async with http.post(f"{form.url}/result", data=text, headers=headers) as answer:
                 assert answer.status == status
     assert [result.action for result in form.results] == [HangUpAction]
+
+
+def test_what_a_page_asks_for_does_not_grow_without_bound():
+    """The last thousand actions are kept, refused ones too."""
+    portal = Emulator().portal
+    for number in range(1_010):
+        portal.act({"action": f"none {number}"})
+    assert [asked.action for asked in portal.asked] == [f"none {number}" for number in range(10, 1_010)]

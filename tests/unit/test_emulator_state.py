@@ -235,3 +235,12 @@ def test_the_ledger_keeps_the_last_entries_if_capped():
         ledger.record("x", {"n": number})
     assert [entry.seq for entry in ledger] == [4, 5]
     assert (len(ledger), ledger.total) == (2, 5)
+
+
+def test_names_that_clients_choose_do_not_grow_without_bound():
+    """Beyond ten thousand paths that were asked for, the others share one count; those that are known go on."""
+    ledger = Ledger()
+    for number in range(10_010):
+        ledger.ask(f"records/{number}.mp3")
+    ledger.ask("records/7.mp3")
+    assert (len(ledger.requests), ledger.requests["..."], ledger.requests["records/7.mp3"]) == (10_001, 10, 2)

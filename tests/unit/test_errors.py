@@ -162,3 +162,10 @@ def test_an_invalid_request_names_its_field_first():
 def test_a_bulk_error_tells_whether_there_are_doubts():
     """Whether any row may have happened is at hand without opening the report."""
     assert errors.BulkError("stopped", Books()).may_have_happened is True
+
+
+def test_no_message_forges_a_line():
+    """A line break, a terminal's command or a reversed reading in what an error quotes is shown escaped."""
+    error = errors.SettingsError("the column 'a\n2027 OK\x1b[2J\u202e' is none")
+    assert str(error) == r"the column 'a\n2027 OK\x1b[2J\u202e' is none"
+    assert error.args == ("the column 'a\n2027 OK\x1b[2J\u202e' is none",)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SettingsError
 from .cells import text_of
 from .sources import WORKBOOK, CsvSource, Row, check_header
+from .workbook_size import TooLarge, check_size
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet
@@ -105,16 +106,15 @@ class WorkbookSource:
 
     def _open(self, content: bytes, wanted: str | None) -> CalamineSheet:
         try:
-            from python_calamine import CalamineError, CalamineWorkbook
+            sheets = _sheets(content)
         except ImportError:
             raise SettingsError(
                 f"{self.path.name} is a workbook: python -m pip install 'ucontact-async[excel]', "
                 "or save it as 'CSV UTF-8'"
             ) from None
-        try:
-            book = CalamineWorkbook.from_filelike(io.BytesIO(content))
-            sheets = [book.get_sheet_by_name(name) for name in book.sheet_names]
-        except CalamineError as error:
+        except TooLarge as error:
+            raise SettingsError(f"{self.path.name} is not read: {error}") from None
+        except Exception as error:  # noqa: BLE001  zipfile raises whatever a broken field leads to
             raise SettingsError(
                 f"{self.path.name} cannot be read as a workbook: {error}; open it and save it again, without a password"
             ) from None
@@ -128,6 +128,20 @@ class WorkbookSource:
             raise SettingsError(f"{self.path.name} has several sheets: {names}; say which with --sheet")
         what = "no sheet with cells" if wanted is None else f"no sheet {wanted!r} with cells"
         raise SettingsError(f"{self.path.name} has {what} but {names}")
+
+
+def _sheets(content: bytes) -> list[CalamineSheet]:
+    from python_calamine import CalamineWorkbook
+
+    if content.startswith(WORKBOOK[0]):
+        check_size(content)
+    try:
+        book = CalamineWorkbook.from_filelike(io.BytesIO(content))
+        return [book.get_sheet_by_name(name) for name in book.sheet_names]
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # how the reader, which is Rust, ends where it did not look
+            raise ValueError("its reader gave up") from None
+        raise
 
 
 def _filled(value: Any) -> bool:

@@ -55,6 +55,7 @@ _DOORS = {"/act": "POST", "/next": "POST", "/desk": "GET"}
 _READ = Rules()
 _WRITE = Rules(UTC)  # dates without a zone stay as they are written
 _SHOWN = 12
+_KEPT = 1_000
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,8 +70,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 class AgentPortal:
     """The portal of one agent, ``agent`` at ``phone``, who has the call that came or was made last.
 
-    ``asked`` has every action in its order, also the one that only reads. What is refused is not answered, for the
-    vendor's page documents no such answer.
+    ``asked`` has the last thousand actions in their order, also the one that only reads. What is refused is not
+    answered, for the vendor's page documents no such answer.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class AgentPortal:
             refused = str(error)
         name = str(fields.get("action")) if isinstance(fields, dict) else ""
         self.asked.append(Asked(action=name, fields=fields, reply=reply, refused=refused))
+        del self.asked[:-_KEPT]
         return reply
 
     def clear(self) -> None:

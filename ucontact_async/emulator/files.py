@@ -50,7 +50,7 @@ class FileHosts:
         """Return what a request for ``path`` is answered; it is counted by ``path``."""
         self._ledger.enter()
         try:
-            self._ledger.requests[path.removeprefix("/")] += 1
+            self._ledger.ask(path.removeprefix("/"))
             chosen = None if self.faults is None else self.faults.choose(path.removeprefix("/"), {})
             if chosen is not None:
                 await asyncio.sleep(chosen.latency)

@@ -13,6 +13,8 @@ import msgspec
 
 __all__ = ["Entry", "Ledger"]
 
+_NAMES = 10_000
+
 
 class Entry(msgspec.Struct):
     """One applied effect.
@@ -43,6 +45,10 @@ class Ledger:
         self.campaigns: dict[str, int] = {}
         self.in_flight = 0
         self.max_in_flight = 0
+
+    def ask(self, name: str) -> None:
+        """Count a request by ``name``, which a client chose: beyond ten thousand of them they share one."""
+        self.requests[name if name in self.requests or len(self.requests) < _NAMES else "..."] += 1
 
     def record(self, endpoint: str, fields: Mapping[str, Any]) -> Entry:
         """Enter one effect."""

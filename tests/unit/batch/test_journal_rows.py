@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 import pytest
 
-from ucontact_async import JournalBusy, JournalError, Respool, ScheduledCall, open_journal
+from ucontact_async import JournalBusy, JournalError, JournalMismatch, Respool, ScheduledCall, open_journal
 from ucontact_async.batch.journal_file import Change, Header, JournalFile
 from ucontact_async.batch.recollection import Entry
 
@@ -244,3 +244,37 @@ class TestUndo:
         with open_journal(path) as journal:
             journal.end_undo([row.id], [])
         assert run(entries=[other])[0].duplicate_of is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE rows SET content = 'text'",
+        "UPDATE rows SET status = x'ff', reason = 7",
+        "UPDATE rows SET status = CAST(x'ff' AS TEXT)",
+        "UPDATE rows SET at = 1e300",
+        "UPDATE requests SET request = x'7b'",
+        "UPDATE requests SET request = '{\"campaign\":7.5}'",
+        "UPDATE meta SET value = 'x' WHERE name = 'run'",
+    ],
+)
+def test_what_no_run_wrote_is_told(run, path, change):
+    """Values that a bad disk or another program left behind are an error of ours, and nothing is made of them."""
+    run("succeeded", "unknown")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(change)
+    with pytest.raises(JournalError, match=r"run\.journal"), open_journal(path, now=lambda: NOON) as journal:
+        list(journal.all())
+
+
+def test_a_run_does_not_go_on_over_what_no_run_wrote(run, path):
+    """Rows that cannot be compared, or a digest that is gone, end a run before anything is sent."""
+    run("succeeded", "unknown")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE rows SET run = 'x'")
+    with closing(JournalFile(path, HEADER, amended=False)) as file, pytest.raises(JournalError, match=r"run\.journal"):
+        file.recall([entry(1)])
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DELETE FROM meta WHERE name = 'digest'")
+    with pytest.raises(JournalMismatch, match="another version of this file"):
+        JournalFile(path, HEADER, amended=False)

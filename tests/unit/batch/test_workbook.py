@@ -1,5 +1,7 @@
 """Workbooks: sheets and cells as they are in Excel, numbers to dial refused by the name of their cell."""
 
+import io
+import zipfile
 from datetime import date, datetime
 
 import pytest
@@ -8,6 +10,7 @@ from ucontact_async import InvalidRequest, SettingsError
 from ucontact_async.batch.operations import OPERATIONS, plan
 from ucontact_async.batch.sources import CsvSource
 from ucontact_async.batch.workbook import WorkbookSource, open_source
+from ucontact_async.batch.workbook_size import TooLarge, check_size
 
 pytest.importorskip("python_calamine", reason="python-calamine is not installed: python -m pip install python-calamine")
 xlsxwriter = pytest.importorskip("xlsxwriter", reason="xlsxwriter is not installed: python -m pip install xlsxwriter")
@@ -122,6 +125,44 @@ def test_columns_need_names(book):
     with pytest.raises(SettingsError, match="two columns are named 'a'"):
         open_source(book({"Hoja1": [["a", "a"]]}))
     assert open_source(book({"Hoja1": [["a", "b", " "]]})).columns == ("a", "b")
+
+
+def test_cells_far_away_are_refused(book):
+    """Two cells at the ends of a sheet would be laid out as 17 billion, which ends the process."""
+    rows = [["destination", *[None] * 16_382, "x"], *[[]] * 1_048_574, [*[None] * 16_383, "y"]]
+    with pytest.raises(SettingsError, match="reach over 17,179,869,184 places, more than 33,554,432"):
+        open_source(book({"Hoja1": rows}))
+
+
+def test_the_size_is_that_of_the_values(book):
+    """Sheets add up, cells without a value do not count, and what no letters name follows the cell before it."""
+    check_size(book({"Hoja1": [["a", "b"]], "Hoja2": [["a"], ["b"]]}).read_bytes(), most_cells=4)
+    with pytest.raises(TooLarge, match="reach over 4 places, more than 3;"):
+        check_size(book({"Hoja1": [["a", "b"]], "Hoja2": [["a"], ["b"]]}).read_bytes(), most_cells=3)
+    bare = zipped(b'<row r="3"><c r="XFD3"/><c><v>1</v></c></row><x:row><x:c r="b4"><v/></x:c><x:c><v/></x:c></x:row>')
+    with pytest.raises(TooLarge, match="reach over 32,768 places"):
+        check_size(bare, most_cells=3)
+    with pytest.raises(TooLarge, match="at no place of a sheet"):
+        check_size(zipped(b'<c r="AAAA1">'))
+
+
+def zipped(sheet, kind=zipfile.ZIP_DEFLATED):
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", kind) as file:
+        file.writestr("xl/worksheets/sheet1.xml", sheet)
+    return held.getvalue()
+
+
+def test_a_bomb_is_not_unpacked():
+    """What unpacks to more than is allowed is refused, also where its directory says that it is small."""
+    bomb = zipped(bytes(3 << 20))
+    with pytest.raises(TooLarge, match="unpacks to more than 2 MB"):
+        check_size(bomb, most_bytes=2 << 20)
+    lying = bomb.replace((3 << 20).to_bytes(4, "little"), (5).to_bytes(4, "little"))
+    with pytest.raises(TooLarge, match="unpacks to more than 2 MB"):
+        check_size(lying, most_bytes=2 << 20)
+    with pytest.raises(TooLarge, match="packed in a way"):
+        check_size(zipped(b"x", zipfile.ZIP_BZIP2))
 
 
 def test_what_is_no_workbook_is_told(tmp_path):

@@ -1,0 +1,115 @@
+"""How large a workbook becomes when it is read, asked before it is.
+
+Its reader lays every cell between the first and the last one out in memory, and ends the process where that ends.
+It knows zip files and the sheets of xlsx in them, and of other workbooks only how much they unpack to.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+
+__all__ = ["TooLarge", "check_size"]
+
+_MOST_CELLS = 1 << 25  # the reader takes about 32 bytes for each
+_MOST_BYTES = 1 << 30
+_BLOCK = 1 << 20
+_HEADER = 30  # bytes of a local header before its name
+_TAG = re.compile(rb"<(?:\w+:)?(row|c)(?=[\s/>])([^>]*)>")
+_PLACE = re.compile(rb"\sr\s*=\s*[\"']([A-Za-z]{0,3})([0-9]{1,7})[\"']")
+_NAMED = re.compile(rb"\sr\s*=")
+
+
+class TooLarge(ValueError):
+    """The workbook cannot be read within bounds; the text says why."""
+
+
+def check_size(content: bytes, *, most_bytes: int = _MOST_BYTES, most_cells: int = _MOST_CELLS) -> None:
+    """Raise :class:`TooLarge`, or whatever zipfile makes of a file that is none.
+
+    ``most_bytes`` is for all that it unpacks to, ``most_cells`` for all sheets from the first cell of each to its last.
+    """
+    cells = size = 0
+    with zipfile.ZipFile(io.BytesIO(content)) as book:
+        parts = book.infolist()
+    for part in parts:
+        sheet = _Sheet()
+        for block in _unpacked(content, part):
+            size += len(block)
+            if size > most_bytes:
+                raise TooLarge(f"it unpacks to more than {most_bytes >> 20} MB")
+            sheet.add(block)
+        cells += sheet.cells
+        if cells > most_cells:
+            raise TooLarge(
+                f"its cells reach over {cells:,} places, more than {most_cells:,}; delete those far from the others"
+            )
+
+
+def _unpacked(content: bytes, part: zipfile.ZipInfo) -> Iterator[bytes]:
+    # By hand: zipfile believes what the directory says of a part's size, and the workbook's reader does not.
+    begin = part.header_offset + _HEADER
+    begin += sum(int.from_bytes(content[begin - place : begin - place + 2], "little") for place in (4, 2))
+    packed = content[begin : begin + part.compress_size]
+    if part.compress_type == zipfile.ZIP_STORED:
+        yield packed
+        return
+    if part.compress_type != zipfile.ZIP_DEFLATED:
+        raise TooLarge("a part of it is packed in a way that workbooks are not")
+    unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
+    while packed and not unpacking.eof:
+        yield unpacking.decompress(packed, _BLOCK)
+        packed = unpacking.unconsumed_tail
+
+
+class _Sheet:
+    """The cells that a part of the file holds, if it is a sheet; those without a value do not count."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._row = self._column = -1
+        self._rows: tuple[int, int] | None = None
+        self._columns = (0, 0)
+
+    @property
+    def cells(self) -> int:
+        """How many places lie between the first and the last."""
+        if self._rows is None:
+            return 0
+        return (self._rows[1] - self._rows[0] + 1) * (self._columns[1] - self._columns[0] + 1)
+
+    def add(self, block: bytes) -> None:
+        """Take in the next piece of the part."""
+        text = self._rest + block
+        end = text.rfind(b">") + 1
+        for tag in _TAG.finditer(text, 0, end):
+            self._take(tag[1] == b"row", tag[2])
+        self._rest = text[end:][-_BLOCK:]
+
+    def _take(self, is_row: bool, attributes: bytes) -> None:
+        place = _PLACE.search(attributes)
+        if place is None and _NAMED.search(attributes):
+            raise TooLarge("a cell of it is at no place of a sheet")
+        if is_row:
+            self._row, self._column = int(place[2]) - 1 if place else self._row + 1, -1
+            return
+        row, self._column = max(self._row, 0), self._column + 1
+        if place is not None:
+            row, self._column = int(place[2]) - 1, _column(place[1])
+        if attributes.endswith(b"/"):
+            return
+        if self._rows is None:
+            self._rows, self._columns = (row, row), (self._column, self._column)
+            return
+        self._rows = min(row, self._rows[0]), max(row, self._rows[1])
+        self._columns = min(self._column, self._columns[0]), max(self._column, self._columns[1])
+
+
+def _column(letters: bytes) -> int:
+    number = 0
+    for letter in letters.upper():
+        number = number * 26 + letter - 64
+    return number - 1
