@@ -25,7 +25,7 @@ from ucontact_async.pool import Attempt, Phase
 from ucontact_async.settings import Secret, ServerProfile, Settings
 from ucontact_async.wire import Answer, Reply, read_answer, retry_after
 
-from .target import DEEP, Draw, Target, expect, text_of
+from .target import DEEP, Draw, Target, expect, reread, text_of
 from .witnessed import MEANINGS, RECORDS, STATUS, SUMMARY, TOKEN
 
 PROFILE = ServerProfile()
@@ -158,7 +158,7 @@ def average_time(data: bytes) -> None:
     """``HH:MM:SS-N``, and back."""
     found = AverageTime.parse(text_of(data))
     expect(timedelta(0) <= found.time, "a time below zero")
-    expect(AverageTime.parse(str(found)) == found, f"{found!r} is not what was written")
+    expect(reread(AverageTime.parse, str(found)) == found, f"{found!r} is not what was written")
 
 
 def login(data: bytes) -> None:
@@ -167,8 +167,8 @@ def login(data: bytes) -> None:
         token = LoginReply().decode(data)
     except Unauthorized:
         return
-    Settings(url="https://acme.example", token=Secret(token))
-    expect(LoginReply().decode(LoginReply().encode(token)) == token, "a token is not what was written")
+    reread(lambda: Settings(url="https://acme.example", token=Secret(token)))
+    expect(reread(LoginReply().decode, LoginReply().encode(token)) == token, "a token is not what was written")
 
 
 def summaries(data: bytes) -> None:

@@ -48,7 +48,7 @@ from ucontact_async.text import (
 )
 from ucontact_async.wire import Answer, encode_form, fields_of
 
-from .target import DEEP, Draw, Target, expect, pick, text_of
+from .target import DEEP, Draw, Target, expect, pick, reread, text_of
 from .witnessed import BODIES, VALUES
 
 ZONES = [ZoneInfo(name) for name in ("America/Montevideo", "Australia/Lord_Howe", "Europe/Madrid", "UTC")]
@@ -114,23 +114,24 @@ def request(data: bytes) -> None:
 
 
 def _recovered(endpoint, made, prepared, rules):
-    try:
-        read = endpoint.codec.decode(read_form("", prepared.body), rules)
-        kept = endpoint.codec.read(prepared.document, rules) if "content" not in made.__struct_fields__ else read
-        again, _ = endpoint.codec.encode(read, rules)
-    except InvalidRequest as error:
-        raise AssertionError(f"what was written is refused: {error}") from None
+    read = reread(endpoint.codec.decode, read_form("", prepared.body), rules)
+    kept = reread(endpoint.codec.read, prepared.document, rules) if "content" not in made.__struct_fields__ else read
+    again, _ = reread(endpoint.codec.encode, read, rules)
     expect(again == prepared.body, f"{endpoint.path}: read back it is another request")
     expect(read == kept, f"{endpoint.path}: the document says something else than the form")
     for field in fields_of(endpoint.request_type):
         was, became = getattr(made, field.name), getattr(read, field.name)
-        if isinstance(was, datetime):
-            became = became.replace(tzinfo=None) if was.tzinfo is None else became
-            was = was.replace(microsecond=0)
         same = was == became or (was is None and field.format is USER_NAME)
+        same = _same_second(was, became) if isinstance(was, datetime) else same
         expect(same, f"{endpoint.path}: {field.name} is not what was written")
     first, second = (identity_of(each, prepared.body, rules.zone) for each in (made, read))
     expect(first == second, f"{endpoint.path}: read back it is another call")
+
+
+def _same_second(was, became):
+    became = became.replace(tzinfo=None) if was.tzinfo is None else became
+    # By the distance: at the change of a clock, moments in different zones are never equal.
+    return became - was.replace(microsecond=0) == timedelta(0)
 
 
 def call(data: bytes) -> None:
@@ -172,7 +173,7 @@ def text(data: bytes) -> None:
     expect(printable(value, 10_000).isprintable(), "a text that forges a line")
     expect(len(mask_phone(value)) == max(4, len(value)), "a mask of another length")
     written = format_.encode(value, "field", rules)
-    expect(_read(format_, written, rules) == value, "a text is not what was written")
+    expect(reread(format_.decode, written, rules) == value, "a text is not what was written")
 
 
 def pairs(data: bytes) -> None:
@@ -183,7 +184,7 @@ def pairs(data: bytes) -> None:
     expect("" not in came, "a pair without a name")
     written = PAIRS.encode(given, "data", RULES)
     expect(written.count(":") == max(0, len(given) - 1), "a value that became a pair")
-    expect(_read(PAIRS, written, RULES) == given, "pairs are not what was written")
+    expect(reread(PAIRS.decode, written, RULES) == given, "pairs are not what was written")
 
 
 def alternatives(data: bytes) -> None:
@@ -193,7 +194,7 @@ def alternatives(data: bytes) -> None:
     PHONE_LIST.decode(text_of(draw.rest()), RULES)
     PHONE_LIST.mask(given)
     written = PHONE_LIST.encode(given, "alternatives", RULES)
-    expect(_read(PHONE_LIST, written, RULES) == given, "numbers are not what was written")
+    expect(reread(PHONE_LIST.decode, written, RULES) == given, "numbers are not what was written")
 
 
 def timestamp(data: bytes) -> None:
@@ -203,9 +204,8 @@ def timestamp(data: bytes) -> None:
     parse_timestamp(text_of(draw.rest()))
     written = TIMESTAMP.encode(moment, "calldate", rules)
     expect(len(written) == 19, "a date of another length")
-    read = _read(TIMESTAMP, written, rules)
-    read = read.replace(tzinfo=None) if moment.tzinfo is None else read
-    expect(read == moment.replace(microsecond=0), "a moment is not what was written")
+    read = reread(TIMESTAMP.decode, written, rules)
+    expect(_same_second(moment, read), "a moment is not what was written")
 
 
 def json_object(data: bytes) -> None:
@@ -215,14 +215,7 @@ def json_object(data: bytes) -> None:
     except ValueError:
         return
     written = JSON_OBJECT.encode(value, "data", RULES)
-    expect(_read(JSON_OBJECT, written, RULES) == value, "an object is not what was written")
-
-
-def _read(format_, written, rules):
-    try:
-        return format_.decode(written, rules)
-    except (InvalidRequest, ValueError) as error:
-        raise AssertionError(f"what was written is refused: {error}") from error
+    expect(reread(JSON_OBJECT.decode, written, RULES) == value, "an object is not what was written")
 
 
 RULES = Rules()
@@ -236,7 +229,7 @@ def list_line(data: bytes) -> None:
         line = encode_row(row, Rules())
     except InvalidRequest:  # a campaign without its arrow, parameters written carelessly
         return
-    expect(decode_row(line) == row, "a row is not what was written")
+    expect(reread(decode_row, line) == row, "a row is not what was written")
 
 
 def list_row(data: bytes) -> None:
@@ -252,10 +245,7 @@ def list_row(data: bytes) -> None:
     )
     repr(row)
     line = encode_row(row, Rules(), campaign="Ventas->")
-    try:
-        read, dropped = decode_file(line.encode())
-    except InvalidRequest as error:
-        raise AssertionError(f"what was written is refused: {error}") from None
+    read, dropped = decode_file(line.encode())
     whole = msgspec.structs.replace(row, campaign=row.campaign or "Ventas->")
     expect((read, dropped) == ([whole], 0), "a row is not one line that says the same")
 

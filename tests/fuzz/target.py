@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ucontact_async.errors import UContactError
 
@@ -48,6 +48,14 @@ def expect(holds: object, what: str) -> None:
     """Raise :class:`Crash` unless the property ``holds``: a plain assert goes away with ``-O``."""
     if not holds:
         raise Crash(what)
+
+
+def reread(read: Callable[..., Any], *written: Any) -> Any:
+    """Return what ``read`` makes of what we wrote ourselves: to refuse that is no documented error."""
+    try:
+        return read(*written)
+    except (UContactError, ValueError) as error:
+        raise Crash(f"what was written is refused: {error}") from error
 
 
 class Draw:
