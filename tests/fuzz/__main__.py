@@ -7,9 +7,11 @@ without it.
 """
 
 import argparse
+import contextlib
 import os
 import re
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -107,7 +109,9 @@ def ended(status, log):
 def walk(targets, options, keep, atheris):
     """Run all targets, so many at once, and yield each as it ends."""
     waiting, running = shares(targets, options), {}
-    with tempfile.TemporaryDirectory(prefix="ucontact-fuzz-") as folder:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nobody is left behind
+    with tempfile.TemporaryDirectory(prefix="ucontact-fuzz-") as folder, contextlib.ExitStack() as leaving:
+        leaving.callback(stop, running)
         while waiting or running:
             while waiting and len(running) < options.jobs:
                 name = next(iter(waiting))
@@ -122,6 +126,13 @@ def walk(targets, options, keep, atheris):
             child, status = os.wait()
             name, log = running.pop(child)
             yield name, ended(status, log)
+
+
+def stop(running):
+    """End the processes that still run."""
+    for child in running:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def reason(said):
