@@ -83,6 +83,7 @@ TARGETS = (
         command_line,
         (*(bytes([n, 5, *range(192 + n, 198 + n)]) for n in range(len(COMMANDS))), b"\x00\x01\x01."),
         (UContactError,),
+        slow=True,
     ),
     Target("options of a run", options_of_a_run, (b"\xc0\xc0\x20\x30\x30\x30\x00", b"\x018\x035.%"), _REFUSED),
 )

@@ -122,10 +122,11 @@ def foreign_values(data: bytes) -> None:
     draw = Draw(data)
     how, path = draw.byte(), _fresh()
     path.write_bytes(SOUND[1 + draw.byte() % 2])
-    with contextlib.closing(sqlite3.connect(path)) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("PRAGMA journal_mode = MEMORY")
         for _ in range(1 + draw.byte() % 6):
             change, value = draw.choice(_CHANGES), _value(draw)
-            with contextlib.suppress(sqlite3.Error, OverflowError), db:
+            with contextlib.suppress(sqlite3.Error, OverflowError):
                 db.execute(change, (value,) if "?" in change else ())
     use(path, how)
 

@@ -25,7 +25,7 @@ class Crash(Exception):
 class Target(NamedTuple):
     """One decoder or encoder: its name, what is done with the bytes, good ``seeds``, and the documented ``errors``.
 
-    A ``slow`` one opens files or a server: of a number of executions it gets a small share.
+    A ``slow`` one opens files, or a server: of a number of executions it gets a small share.
     """
 
     name: str
