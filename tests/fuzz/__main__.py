@@ -19,7 +19,7 @@ from hashlib import sha1
 from pathlib import Path
 from typing import NamedTuple
 
-MISSING = "atheris is not installed: python -m pip install 'ucontact-async[fuzz]' (Linux and macOS)"
+MISSING = "atheris is not installed: python -m pip install 'ucontact-async[fuzz]' (Linux on x86-64)"
 # MiB that a target may need beyond what it begins with, libFuzzer's corpus included; the address space is wider.
 MEMORY, SPACE = 192, 2048
 # Seconds of the clock for one input: Target.check is stricter, and goes by CPU time.

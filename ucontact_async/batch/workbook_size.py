@@ -17,8 +17,10 @@ __all__ = ["TooLarge", "check_size"]
 _MOST_CELLS = 1 << 25  # the reader takes about 32 bytes for each
 _MOST_BYTES = 1 << 30
 _BLOCK = 1 << 20
+_LONGEST_TAG = 65_536
 _HEADER = 30  # bytes of a local header before its name
-_TAG = re.compile(rb"<(?:\w+:)?(row|c)(?=[\s/>])([^>]*)>")
+_TAG = re.compile(rb"""<(?:\w+:)?(row|c)(?=[\s/>])((?:[^>"']|"[^"]*"|'[^']*')*)>""")
+_CELL = re.compile(rb"<(?:\w+:)?(?:row|c)[\s/>]")
 _PLACE = re.compile(rb"\sr\s*=\s*[\"']([A-Za-z]{0,3})([0-9]{1,7})[\"']")
 _NAMED = re.compile(rb"\sr\s*=")
 
@@ -42,6 +44,7 @@ def check_size(content: bytes, *, most_bytes: int = _MOST_BYTES, most_cells: int
             if size > most_bytes:
                 raise TooLarge(f"it unpacks to more than {most_bytes >> 20} MB")
             sheet.add(block)
+        sheet.add(b"<")  # the last tag is whole where another one begins
         cells += sheet.cells
         if cells > most_cells:
             raise TooLarge(
@@ -84,14 +87,17 @@ class _Sheet:
     def add(self, block: bytes) -> None:
         """Take in the next piece of the part."""
         text = self._rest + block
-        end = text.rfind(b">") + 1
+        end = max(0, text.rfind(b"<"))
         for tag in _TAG.finditer(text, 0, end):
             self._take(tag[1] == b"row", tag[2])
-        self._rest = text[end:][-_BLOCK:]
+        self._rest = text[end:] if text.startswith(b"<", end) else b""
+        if len(self._rest) > _LONGEST_TAG and _CELL.match(self._rest):
+            raise TooLarge("a cell of it has no end")
+        self._rest = self._rest[:_LONGEST_TAG]
 
     def _take(self, is_row: bool, attributes: bytes) -> None:
         place = _PLACE.search(attributes)
-        if place is None and _NAMED.search(attributes):
+        if len(_NAMED.findall(attributes)) != (place is not None):
             raise TooLarge("a cell of it is at no place of a sheet")
         if is_row:
             self._row, self._column = int(place[2]) - 1 if place else self._row + 1, -1

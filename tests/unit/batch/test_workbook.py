@@ -142,8 +142,23 @@ def test_the_size_is_that_of_the_values(book):
     bare = zipped(b'<row r="3"><c r="XFD3"/><c><v>1</v></c></row><x:row><x:c r="b4"><v/></x:c><x:c><v/></x:c></x:row>')
     with pytest.raises(TooLarge, match="reach over 32,768 places"):
         check_size(bare, most_cells=3)
-    with pytest.raises(TooLarge, match="at no place of a sheet"):
-        check_size(zipped(b'<c r="AAAA1">'))
+
+
+@pytest.mark.parametrize("before", [0, (1 << 20) - 20, (1 << 20) - 8, (1 << 20) - 1])
+def test_no_cell_hides(before):
+    """A cell counts wherever a block of the file ends, and whatever stands in its other attributes."""
+    sheet = b'<c r="A1"><v/></c>' + bytes(before) + b"""<c s='>' t="'>" r = 'XFD1048576' ><v/></c>"""
+    with pytest.raises(TooLarge, match="reach over 17,179,869,184 places"):
+        check_size(zipped(sheet))
+
+
+@pytest.mark.parametrize(
+    "cell", [b'<c r="AAAA1">', b'<c r="&#65;1">', b'<c r="A1" r="XFD1048576">', b"<c " + bytes(99_999)]
+)
+def test_a_cell_without_a_place_is_refused(cell):
+    """What two readers could place differently is not read."""
+    with pytest.raises(TooLarge, match="at no place of a sheet|no end"):
+        check_size(zipped(cell))
 
 
 def zipped(sheet, kind=zipfile.ZIP_DEFLATED):
