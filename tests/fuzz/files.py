@@ -10,6 +10,7 @@ import zipfile
 from argparse import Namespace
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 from ucontact_async.api.recordings import Recording, check_guid
@@ -18,7 +19,9 @@ from ucontact_async.batch.lists import UPLOAD
 from ucontact_async.batch.operations import OPERATIONS, plan
 from ucontact_async.batch.outcome import Outcome, Status
 from ucontact_async.batch.report import Rejects
+from ucontact_async.batch.rules.do_not_call import DoNotCall, NumberList
 from ucontact_async.batch.rules.file import read_rules
+from ucontact_async.batch.rules.numbers import Numbering
 from ucontact_async.batch.rules.rules import Check
 from ucontact_async.batch.sources import CsvSource, Row
 from ucontact_async.batch.table import Table
@@ -39,6 +42,9 @@ FOLDER = Path(tempfile.mkdtemp(prefix="ucontact-fuzz-", dir=MEMORY if MEMORY.is_
 _MAKER = os.getpid()
 ENCODINGS = (None, None, None, "utf-8", "cp1252", "utf-16", "utf-32", "utf-7", "shift_jis", "iso2022_jp", "idna")
 ENCODINGS += ("punycode", "unicode_escape", "undefined", "rot13", "no such")
+
+
+REGIONS = ((), ("UY",)) if find_spec("phonenumbers") else ((),)
 
 
 @atexit.register
@@ -225,6 +231,18 @@ def dial_rules(data: bytes) -> None:
     Check(rules, zone=ZONES[0], now=lambda: datetime(2027, 5, 5, tzinfo=UTC))
 
 
+def numbers_not_to_call(data: bytes) -> None:
+    """A list of numbers that nobody may call: each line is one, or the list is refused."""
+    draw = Draw(data)
+    region = draw.choice(REGIONS)
+    path = file_of(draw.rest(), "numbers.txt")
+    now = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    numbers = NumberList(DoNotCall(path), Numbering(region), lambda: now)
+    numbers.read()
+    expect(not numbers.changed and numbers.old() is None, "a list that is old, or changed, as it is read")
+    numbers.holds("098344484")
+
+
 def remembered(data: bytes) -> None:
     """The columns that are remembered of a file, and those that are given, kept and read again."""
     draw = Draw(data)
@@ -360,6 +378,17 @@ TARGETS = (
         slow=True,
     ),
     Target("rules of the dial", dial_rules, (_RULES, _LIST, b"a = " + DEEP[0]), _SETTINGS, slow=True),
+    Target(
+        "numbers not to call",
+        numbers_not_to_call,
+        (
+            b"\x00phone;name\r\n098344484;Ana\r\n24 001-234\r\n",
+            b"\x01+598 98 344 484\n# more\n0098344484",
+            b"\x00\xff",
+        ),
+        _SETTINGS,
+        slow=True,
+    ),
     Target(
         "remembered columns",
         remembered,
