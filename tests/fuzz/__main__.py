@@ -53,6 +53,8 @@ def shares(targets, options):
 
 def run_child(atheris, target, share, keep, log):
     """Be the process of one target; does not return."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # an end from outside is no crash
+        signal.signal(number, signal.SIG_DFL)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -72,6 +74,8 @@ def run_child(atheris, target, share, keep, log):
         f"-max_len={LARGEST}",
         f"-artifact_prefix={keep / slug(target.name)}-",
         "-print_final_stats=1",
+        "-handle_int=0",
+        "-handle_term=0",
         str(corpus),
     ]
 
