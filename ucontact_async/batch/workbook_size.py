@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 __all__ = ["TooLarge", "check_size"]
 
-_MOST_CELLS = 1 << 25  # the reader takes about 32 bytes for each
+# The reader takes about 32 bytes for each place. So few cells in so many places are an accident, or an attack.
+_MOST_CELLS, _FEW_CELLS, _SPREAD = 1 << 25, 1 << 20, 64
 _MOST_BYTES = 1 << 30
 _BLOCK = 1 << 20
 _LONGEST_TAG = 65_536
@@ -32,9 +33,10 @@ class TooLarge(ValueError):
 def check_size(content: bytes, *, most_bytes: int = _MOST_BYTES, most_cells: int = _MOST_CELLS) -> None:
     """Raise :class:`TooLarge`, or whatever zipfile makes of a file that is none.
 
-    ``most_bytes`` is for all that it unpacks to, ``most_cells`` for all sheets from the first cell of each to its last.
+    ``most_bytes`` is for all that it unpacks to, ``most_cells`` for all sheets from the first cell of each to its last;
+    beyond a million of these places one in 64 must hold a value.
     """
-    cells = size = 0
+    places = cells = size = 0
     with zipfile.ZipFile(io.BytesIO(content)) as book:
         parts = book.infolist()
     for part in parts:
@@ -45,10 +47,12 @@ def check_size(content: bytes, *, most_bytes: int = _MOST_BYTES, most_cells: int
                 raise TooLarge(f"it unpacks to more than {most_bytes >> 20} MB")
             sheet.add(block)
         sheet.add(b"<")  # the last tag is whole where another one begins
+        places += sheet.places
         cells += sheet.cells
-        if cells > most_cells:
+        most = min(most_cells, _FEW_CELLS + _SPREAD * cells)
+        if places > most:
             raise TooLarge(
-                f"its cells reach over {cells:,} places, more than {most_cells:,}; delete those far from the others"
+                f"its cells reach over {places:,} places, more than {most:,}; delete those far from the others"
             )
 
 
@@ -72,13 +76,14 @@ class _Sheet:
     """The cells that a part of the file holds, if it is a sheet; those without a value do not count."""
 
     def __init__(self) -> None:
+        self.cells = 0
         self._rest = b""
         self._row = self._column = -1
         self._rows: tuple[int, int] | None = None
         self._columns = (0, 0)
 
     @property
-    def cells(self) -> int:
+    def places(self) -> int:
         """How many places lie between the first and the last."""
         if self._rows is None:
             return 0
@@ -107,6 +112,7 @@ class _Sheet:
             row, self._column = int(place[2]) - 1, _column(place[1])
         if attributes.endswith(b"/"):
             return
+        self.cells += 1
         if self._rows is None:
             self._rows, self._columns = (row, row), (self._column, self._column)
             return

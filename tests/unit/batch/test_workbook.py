@@ -130,7 +130,7 @@ def test_columns_need_names(book):
 def test_cells_far_away_are_refused(book):
     """Two cells at the ends of a sheet would be laid out as 17 billion, which ends the process."""
     rows = [["destination", *[None] * 16_382, "x"], *[[]] * 1_048_574, [*[None] * 16_383, "y"]]
-    with pytest.raises(SettingsError, match="reach over 17,179,869,184 places, more than 33,554,432"):
+    with pytest.raises(SettingsError, match="reach over 17,179,869,184 places, more than 1,048,768"):
         open_source(book({"Hoja1": rows}))
 
 
