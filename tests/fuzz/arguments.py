@@ -3,17 +3,19 @@
 import contextlib
 import io
 import shlex
+from importlib.resources import files
 from types import SimpleNamespace
 
 from ucontact_async.batch.options import BulkOptions
 from ucontact_async.cli import _parser, recordings, unknown
 from ucontact_async.cli.bulk import _number, _options, pace_of
 from ucontact_async.cli.emulator import run as run_emulator
+from ucontact_async.cli.language import Catalogue
 from ucontact_async.errors import SettingsError, UContactError
 from ucontact_async.limiter import Limiter
 from ucontact_async.pace import Pace
 
-from .target import Draw, Target, expect
+from .target import Draw, Target, expect, text_of
 
 COMMANDS = ("schedule", "respool", "task", "remove", "dnc", "upload", "undo", "unknown", "recordings", "emulator")
 COMMANDS += ("report", "status", "demo", "probe", "doctor", "fleet", "contract", "completion", "portal-demo", "")
@@ -75,6 +77,14 @@ def options_of_a_run(data: bytes) -> None:
     Limiter(max_concurrency=pace["max_concurrency"], max_per_second=rate)
 
 
+def told_in_spanish(data: bytes) -> None:
+    """A sentence on its way out, in which anything of a file may stand."""
+    catalogue = SPANISH
+    told = catalogue.find(text_of(data))
+    expect(told is None or "{" not in told or b"{" in data, "a place that is not filled")
+
+
+SPANISH = Catalogue(files("ucontact_async.cli").joinpath("es.po").read_text(encoding="utf-8"))
 _REFUSED = (SettingsError,)
 
 TARGETS = (
@@ -84,6 +94,15 @@ TARGETS = (
         (*(bytes([n, 5, *range(192 + n, 198 + n)]) for n in range(len(COMMANDS))), b"\x00\x01\x01."),
         (UContactError,),
         slow=True,
+    ),
+    Target(
+        "told in Spanish",
+        told_in_spanish,
+        (
+            b"--map a=: the file has no column 'b' but c, d",
+            *(english.encode() for english in list(SPANISH.sentences)[::40]),
+            b"a: b, c; d (e) " * 200,
+        ),
     ),
     Target("options of a run", options_of_a_run, (b"\xc0\xc0\x20\x30\x30\x30\x00", b"\x018\x035.%"), _REFUSED),
 )
