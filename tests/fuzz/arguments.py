@@ -102,7 +102,9 @@ TARGETS = (
             b"--map a=: the file has no column 'b' but c, d",
             *(english.encode() for english in list(SPANISH.sentences)[::40]),
             b"a: b, c; d (e) " * 200,
+            b"not sent: " * 300,
         ),
+        slow=True,
     ),
     Target("options of a run", options_of_a_run, (b"\xc0\xc0\x20\x30\x30\x30\x00", b"\x018\x035.%"), _REFUSED),
 )

@@ -22,6 +22,7 @@ __all__ = ["LANGUAGES", "Catalogue", "Parser", "chosen", "language", "spoken", "
 
 LANGUAGES = ("en", "es")
 VARIABLE = "UCONTACT_LANG"
+_DEPTH = 6
 _PLACE = re.compile(r"{(\w+)(\*?)}")
 _PAIR = re.compile(r'^msgid ((?:".*"\n)+)msgstr ((?:".*"(?:\n|\Z))+)', re.MULTILINE)
 
@@ -57,21 +58,26 @@ class Catalogue:
         # Where several fit, the one that says most is meant.
         self._shapes = sorted(shapes, key=lambda shape: -shape.weight)
 
-    def find(self, text: str) -> str | None:
-        """Return ``text`` in this language; ``None`` where nothing of it is known."""
+    def find(self, text: str, depth: int = _DEPTH) -> str | None:
+        """Return ``text`` in this language; ``None`` where nothing of it is known.
+
+        Phrases are looked for in it ``depth`` deep: what it quotes of a file may be a colon a thousand times.
+        """
+        if not depth:
+            return None
         if (told := self.sentences.get(text)) is not None:
             return told
         half: str | None = None
         for shape in self._shapes:
             if (found := shape.match(text)) is None:
                 continue
-            filled, whole = self._fill(shape.told, found)
+            filled, whole = self._fill(shape.told, found, depth - 1)
             if whole:
                 return filled
             half = half or filled
         return half
 
-    def _fill(self, told: str, found: dict[str, str]) -> tuple[str, bool]:
+    def _fill(self, told: str, found: dict[str, str], depth: int) -> tuple[str, bool]:
         """Return ``told`` with its places filled, and whether every phrase in them is known."""
         whole = True
 
@@ -80,7 +86,7 @@ class Catalogue:
             name, phrase = place.groups()
             if not phrase:
                 return found[name]
-            known = self.find(found[name])
+            known = self.find(found[name], depth)
             whole = whole and (known is not None or not re.search("[a-z]", found[name]))
             return found[name] if known is None else known
 
