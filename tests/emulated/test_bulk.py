@@ -1,6 +1,8 @@
 import asyncio
 import gc
+import re
 import sqlite3
+import time
 import weakref
 from collections import Counter
 from contextlib import closing
@@ -390,6 +392,23 @@ async def test_a_server_out_of_reach_stops_the_run(emulator, journal):
     assert report.unknown == report.succeeded == 0
     assert report.failed + report.skipped == report.rows
     assert states(journal)["sent"] == 0
+
+
+async def test_a_run_tries_for_itself_a_server_that_was_out_of_reach(tmp_path):
+    """What an earlier run of the same client waited for in vain does not count against the next one."""
+    ahead = 0.0
+    limiter = Limiter(clock=lambda: time.monotonic() + ahead)
+    async with UContact("http://127.0.0.1:1", token="x", timezone="UTC", limiter=limiter) as uc:
+        for number in range(2):
+            options = BulkOptions(journal=tmp_path / f"{number}.journal", max_concurrency=4, patience=1.0)
+            run = uc.run(calls(1000), options)
+            async with run:
+                async for _ in run:
+                    pass
+            ahead += 1000.0
+    waited = re.fullmatch(r"the server cannot be reached since (\d+) s", run.report.stopped)
+    assert waited is not None
+    assert int(waited[1]) < 1000
 
 
 async def test_calls_of_the_past_are_late(emulator):

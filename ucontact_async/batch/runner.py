@@ -249,13 +249,13 @@ class Bulk(Watchable):
         return job
 
     async def _watch(self, workers: anyio.CancelScope) -> None:
-        """Stop the run when the server stays away; cancel what is still on the wire once the grace is over."""
+        """Stop once the server stayed away from this run; cancel what is still on the wire after the grace."""
         patience = self.options.patience
         while not self._stopping.is_set():
             with anyio.move_on_after(min(1.0, patience)):
                 await self._stopping.wait()
-            if self._limiter.unreached_seconds > patience:
-                self.stop(f"the server cannot be reached since {self._limiter.unreached_seconds:.0f} s")
+            if (away := min(self._limiter.unreached_seconds, self._clock() - self._started)) > patience:
+                self.stop(f"the server cannot be reached since {away:.0f} s")
         await anyio.sleep(self.options.grace)
         workers.cancel()
 
