@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / ROOT
 
 FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
     "environment errors events java_dates local_time settings text list_file",
-    "endpoint codec wire api contract",
+    "endpoint codec wire api contract trust",
     "pool lane answers desync downloads uploads tokens token_store retry limiter adaptive pace serving",
     "caller",
     "batch recordings login observed",
@@ -76,7 +76,7 @@ CONFINED = {  # a module or call, and the only modules that may use it
     "time.time_ns": "",
     "yarl": "wire",
 }
-FORWARDED = {("endpoint", "kwargs: P.kwargs"), ("blocking", "kwargs: P.kwargs")}
+FORWARDED = {("endpoint", "kwargs: P.kwargs"), ("errors", "kwargs: P.kwargs"), ("blocking", "kwargs: P.kwargs")}
 ALLOWED = {"random.Random", "random.SystemRandom", "threading.get_ident"}
 NAMELESS = {"util", "utils", "helpers", "common", "base", "types"}
 FILE_LINES, BODY_LINES, POSITIONAL = 375, 40, 5  # not counted: blank lines; signature and docstring; self and cls

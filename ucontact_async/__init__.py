@@ -117,7 +117,7 @@ if TYPE_CHECKING:
     from .list_file import ListRow, TypedNumber
     from .recordings.report import Downloaded, DownloadReport
     from .services import BackgroundRun, Service
-    from .settings import ServerProfile, Settings
+    from .settings import Secret, ServerProfile, Settings, Tls
     from .token_store import FileTokenStore
     from .wire import Reply
 
@@ -191,6 +191,7 @@ _HOMES = {
     "Safety": "endpoint",
     "ScheduledCall": "api.dialers",
     "ServerFault": "errors",
+    "Secret": "settings",
     "ServerProfile": "settings",
     "Service": "services",
     "SessionStolen": "errors",
@@ -202,6 +203,7 @@ _HOMES = {
     "Table": "batch.table",
     "TagRecording": "api.recordings",
     "Throttled": "errors",
+    "Tls": "settings",
     "TypedNumber": "list_file",
     "UContact": "client",
     "UContactError": "errors",
@@ -298,6 +300,7 @@ __all__ = [
     "Respool",
     "Safety",
     "ScheduledCall",
+    "Secret",
     "ServerFault",
     "ServerProfile",
     "Service",
@@ -310,6 +313,7 @@ __all__ = [
     "Table",
     "TagRecording",
     "Throttled",
+    "Tls",
     "TypedNumber",
     "UContact",
     "UContactError",

@@ -33,7 +33,7 @@ from .retry import RetryRule
 from .settings import Settings
 from .text import Rules
 from .tokens import Token, TokenManager
-from .wire import Answer, Reply, read_answer
+from .wire import Answer, Reply, masked, read_answer
 
 __all__ = ["Abandoned", "Doubted", "HttpCaller"]
 
@@ -159,6 +159,12 @@ class HttpCaller:
     def prepare(self, request: Request[Any]) -> Prepared[Any]:
         """Apply all rules of the API to ``request``; raise :class:`InvalidRequest` naming the field."""
         return endpoint_of(request).prepare(request, self._rules)
+
+    def preview(self, request: Request[Any]) -> tuple[str, str]:
+        """Return path and body that ``request`` would be sent with, numbers and form data hidden."""
+        self.prepare(request)
+        hidden = self.prepare(type(request)(**masked(request)))
+        return self.settings.path(hidden.path), hidden.body.decode("ascii")
 
     async def call(self, endpoint: Endpoint[..., R], request: Request[R]) -> R:
         """Perform ``request`` and return its reply.

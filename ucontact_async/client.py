@@ -24,7 +24,7 @@ from .api.watch import Watch
 from .assembly import assemble
 from .caller import Abandoned, Doubted, HttpCaller
 from .downloads import Downloads
-from .endpoint import Flight, Prepared, Request, Safety
+from .endpoint import Flight, Request, Safety, unlisted
 from .errors import SettingsError
 from .events import Event, EventBus
 from .limiter import Limiter, Priority
@@ -32,10 +32,10 @@ from .observed import Observer
 from .pace import Pace
 from .recordings.group import Recordings
 from .recordings.places import Places
-from .settings import Secret, ServerProfile, Settings, origin_of, read_environment, zone_of
-from .text import SECRET, Rules
+from .settings import Secret, ServerProfile, Settings, Tls, read_environment
+from .text import Rules
 from .tokens import TokenStore
-from .wire import Reply, encode_form, masked
+from .wire import Reply
 
 if TYPE_CHECKING:
     from .batch.intake import Planner, Source
@@ -63,13 +63,12 @@ class UContact:
     that was given is never ended and never replaced. ``limiter`` may be shared by several clients, ``token_store`` by
     the processes of one machine. ``connection="fresh"`` uses each connection once. ``lane="session"`` sends all by
     aiohttp's own client, ``"auto"`` uploads and what may be answered at length, ``"command"`` uploads only. ``ca`` is
-    a file of trusted certificates. ``records`` and ``backup_records`` are the hosts of recordings, by default the
-    server itself and none.
-    ``profile`` is what is known of the server, or the file that ``ucontact-async probe`` wrote it to. ``rules`` say
-    when, whom and how often may be called, in every way but :meth:`request`: a call that they forbid raises
-    :class:`Blocked`, a row of a run without rules of its own is skipped.
-    ``observers`` are told of every call: see :mod:`ucontact_async.telemetry`.
-    Raises :class:`SettingsError` for what cannot work.
+    a file of trusted certificates, ``tls`` the rest about TLS. ``records`` and ``backup_records`` are the hosts of
+    recordings, by default the server itself and none. ``profile`` is what is known of the server, or the file that
+    ``ucontact-async probe`` wrote it to. ``rules`` say when, whom and how often may be called, in every way but
+    :meth:`request`: a call that they forbid raises :class:`Blocked`, a row of a run without rules of its own is
+    skipped. ``observers`` are told of every call: see :mod:`ucontact_async.telemetry`. Raises :class:`SettingsError`
+    for what cannot work.
     """
 
     def __init__(
@@ -77,8 +76,8 @@ class UContact:
         url: str,
         *,
         user: str | None = None,
-        password: str | None = None,
-        token: str | None = None,
+        password: str | Secret | None = None,
+        token: str | Secret | None = None,
         token_scheme: Literal["Basic", "Bearer"] = "Basic",  # noqa: S107  a scheme, no secret
         timezone: str | ZoneInfo | None = None,
         records: str | None = None,
@@ -89,23 +88,23 @@ class UContact:
         lane: Literal["auto", "session", "command"] = "auto",
         profile: ServerProfile | str | Path | None = None,
         ca: str | Path | None = None,
+        tls: Tls | None = None,
         rules: DialRules | None = None,
         observers: Iterable[Observer] = (),
     ) -> None:
-        settings = Settings(
-            url=origin_of(url),
-            user=user,
-            password=None if password is None else Secret(password),
-            token=None if token is None else Secret(token),
-            token_scheme=token_scheme,
-            timezone=zone_of(timezone),
-            records=None if records is None else origin_of(records),
-            backup_records=None if backup_records is None else origin_of(backup_records),
-            connection=connection,
-            lane=lane,
-            ca=None if ca is None else Path(ca),
-            profile=ServerProfile.read(profile) if isinstance(profile, str | Path) else profile or ServerProfile(),
-        )
+        try:
+            settings = Settings.of(
+                url=url,
+                login=(user, password, token, token_scheme),
+                timezone=timezone,
+                recordings=(records, backup_records),
+                way=(connection, lane),
+                ca=ca,
+                tls=tls,
+                profile=profile,
+            )
+        finally:
+            del url, password, token, records, backup_records  # what a traceback with locals would show
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listeners: list[tuple[Callable[[Any], None], tuple[type, ...]]] = []
         self._watches: WeakSet[Watch[Any]] = WeakSet()
@@ -126,9 +125,7 @@ class UContact:
         )
         self._leave += leave
         self._dial_rules = rules
-        hosts = [settings.records or settings.url, settings.backup_records]
-        self._places = Places([host for host in hosts if host is not None])
-        self._downloads = Downloads(settings)
+        self._places, self._downloads = Places(settings.hosts_of_recordings), Downloads(settings)
         self._mount(caller)
 
     def _mount(self, caller: HttpCaller) -> None:
@@ -144,8 +141,8 @@ class UContact:
         found = read_environment(environ)
         if "url" not in found:
             raise SettingsError("UCONTACT_URL is not set; give the server's address")
-        url = found.pop("url")
-        return cls(url, observers=observers, **found)  # type: ignore[arg-type]  # token_scheme is checked by Settings
+        environ = None
+        return cls(found.pop("url"), observers=observers, **found)
 
     @property
     def settings(self) -> Settings:
@@ -192,10 +189,10 @@ class UContact:
         ``path`` follows ``/Integra/resources/``; one that starts with ``/`` reaches another root such as
         ``/IntegraChannels/resources/...``. ``reply`` is one of ``Reply.DONE``, ``Reply.TEXT`` and ``Reply.JSON``.
         """
-        for name, value in form.items():
-            if not f"{name}{value}".isascii():
-                SECRET.encode(f"{name}{value}", name, self.rules)  # refuses what UTF-8 cannot carry
-        prepared = Prepared[R](path=path, body=encode_form(form), reply=reply, safety=safety)
+        try:
+            prepared = unlisted(path, form, reply=reply, safety=safety, rules=self.rules)
+        finally:
+            del form
         return await self._caller.perform(prepared, Flight(), wait=self.settings.wait)
 
     def stream(
@@ -203,6 +200,7 @@ class UContact:
         requests: Iterable[Any] | AsyncIterable[Any],
         *,
         journal: str | Path | None = None,
+        journal_mode: Literal["requests", "keys"] = "requests",
         max_concurrency: int | Literal["auto"] = "auto",
         max_per_second: float | None = None,
         max_failures: int | str | None = None,
@@ -228,6 +226,7 @@ class UContact:
             requests: any iterable or async iterable of requests, kinds mixed as you like; read as fast as sent.
             journal: a file that remembers what was sent; the same path again resumes. Without one a second run
                 sends everything again.
+            journal_mode: ``"keys"`` keeps no number and nothing else that rows say, and cannot be undone.
             max_concurrency: how many calls on the wire at most; ``"auto"`` leaves it to the client's limiter.
             max_per_second: how many calls may start in a second.
             max_failures: stop after more failures than this (a number, or a share such as ``"1%"``).
@@ -257,6 +256,7 @@ class UContact:
 
         options = BulkOptions(
             journal=None if journal is None else Path(journal),
+            journal_mode=journal_mode,
             max_concurrency=max_concurrency,
             max_per_second=max_per_second,
             max_failures=max_failures,
@@ -317,15 +317,14 @@ class UContact:
 
         The hidden characters aside it is what goes out, byte for byte. Raises :class:`InvalidRequest`.
         """
-        self._caller.prepare(request)
-        hidden = self._caller.prepare(type(request)(**masked(request)))
-        return self.settings.path(hidden.path), hidden.body.decode("ascii")
+        return self._caller.preview(request)
 
     async def bulk(
         self,
         requests: Iterable[Any] | AsyncIterable[Any],
         *,
         journal: str | Path | None = None,
+        journal_mode: Literal["requests", "keys"] = "requests",
         max_concurrency: int | Literal["auto"] = "auto",
         max_per_second: float | None = None,
         max_failures: int | str | None = None,
@@ -350,6 +349,7 @@ class UContact:
         run = self.stream(
             requests,
             journal=journal,
+            journal_mode=journal_mode,
             max_concurrency=max_concurrency,
             max_per_second=max_per_second,
             max_failures=max_failures,
@@ -400,7 +400,8 @@ class UContact:
             await self.aclose()
 
     def __repr__(self) -> str:
-        return f"UContact({self.settings.url!r}, user={self.settings.user!r})"
+        built = "_caller" in vars(self)  # a traceback shows what is not built yet
+        return f"UContact({self.settings.url!r}, user={self.settings.user!r})" if built else "UContact(...)"
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)

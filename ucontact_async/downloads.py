@@ -12,9 +12,10 @@ from typing import Literal
 
 import aiohttp
 
-from .errors import NotFound, ReplyLost, UContactError, UnreadableReply
-from .pool import CONNECT_TIMEOUT, cause_of, not_sent, trust_of
+from .errors import NotFound, ReplyLost, UContactError, UnreadableReply, bare
+from .pool import CONNECT_TIMEOUT, cause_of, not_sent
 from .settings import Secret, Settings
+from .trust import trust_of
 from .wire import Answer, Reply, read_answer
 
 __all__ = ["Download", "Downloads"]
@@ -43,9 +44,10 @@ class Download:
         else:
             self.size += len(piece)
             if self.size > limit:
+                piece = b""
                 raise UnreadableReply(f"the file is longer than {limit} bytes", status=200)
             return piece
-        raise failure
+        raise bare(failure)
 
 
 class Downloads:
@@ -72,8 +74,11 @@ class Downloads:
                     await response.read()  # so that the connection can be used again
             self._check(response, method)
             yield Download(response)
+        except UContactError as error:
+            raise bare(error) from None  # the headers of the answer are in its frames
         finally:
             response.close()  # before the end of the file this drops the connection, at its end it does nothing
+            del response
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -97,7 +102,7 @@ class Downloads:
         except (aiohttp.ClientError, OSError) as error:
             failure = _lost(error)
         # Out of the except block: the reprs of aiohttp's errors show the Authorization header.
-        raise failure
+        raise bare(failure)
 
     def _check(self, response: aiohttp.ClientResponse, method: str) -> None:
         if response.status != 200:

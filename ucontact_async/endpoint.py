@@ -28,8 +28,9 @@ from typing import (
 import msgspec
 
 from .codec import FormCodec
-from .errors import NotSent, OutcomeUnknown, Throttled, Unauthorized, UnreadableReply
-from .wire import Reply, fields_of, masked
+from .errors import InvalidRequest, NotSent, OutcomeUnknown, Throttled, Unauthorized, UnreadableReply, bare, unseen
+from .text import SECRET
+from .wire import Reply, encode_form, fields_of, masked
 
 if TYPE_CHECKING:
     from types import MethodType
@@ -86,10 +87,15 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Keep snapshots of what could change afterwards; idempotent, for it runs again on every copy."""
-        for name, snapshot in _snapshots(type(self)):
-            value = getattr(self, name)
-            if (kept := snapshot(value, name)) is not value:
-                msgspec.structs.force_setattr(self, name, kept)
+        value = kept = None
+        try:
+            for name, snapshot in _snapshots(type(self)):
+                value = getattr(self, name)
+                if (kept := snapshot(value, name)) is not value:
+                    msgspec.structs.force_setattr(self, name, kept)
+        except InvalidRequest as error:
+            value = kept = None
+            raise bare(error) from None
 
     def check(self) -> None:
         """Refuse fields that contradict each other; called when each for itself has been found sound."""
@@ -128,6 +134,15 @@ class Prepared(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True, gc=Fals
     def __rich_repr__(self) -> Any:
         yield self.path
         yield f"{len(self.body)} bytes"
+
+
+@unseen
+def unlisted(path: str, form: Mapping[str, str], *, reply: Reply[R], safety: Safety, rules: Rules) -> Prepared[R]:
+    """Return a request that the vendor's page does not list, ready to be sent; raise :class:`InvalidRequest`."""
+    if path.startswith("//"):  # would be another host, and get the token
+        raise InvalidRequest("path", "begins with //; give the path of an endpoint of this server")
+    SECRET.encode("".join(f"{name}{value}" for name, value in form.items()), "form", rules)
+    return Prepared(path=path, body=encode_form(form), reply=reply, safety=safety)
 
 
 class Progress(Protocol):
@@ -308,12 +323,17 @@ class Endpoint(Generic[P, R]):
 
     def prepare(self, request: Request[R], rules: Rules) -> Prepared[R]:
         """Return ``request`` encoded, with all that its delivery needs to know; raise as :meth:`encode` does."""
-        body, document = self.codec.encode(request, rules)
-        request.check()
+        encoded: tuple[bytes, str] = b"", ""
+        try:
+            encoded = self.codec.encode(request, rules)
+            request.check()
+        except InvalidRequest as error:
+            encoded = b"", ""
+            raise bare(error) from None
         return Prepared(
             path=self.path,
-            body=body,
-            document=document,
+            body=encoded[0],
+            document=encoded[1],
             reply=self.reply,
             safety=self.safety,
             send_by=self.send_by(request),
@@ -332,7 +352,11 @@ class Endpoint(Generic[P, R]):
     def __set_name__(self, group: type[EndpointGroup], name: str) -> None:
         # A real function, so that help() and completion show the fields.
         async def method(self_: EndpointGroup, *args: P.args, **kwargs: P.kwargs) -> R:
-            return await self_._caller.call(self, self.request(*args, **kwargs))  # noqa: SLF001  its own group
+            try:
+                request = self.request(*args, **kwargs)
+            finally:
+                del args, kwargs  # what a traceback with locals would show; the request shows itself masked
+            return await self_._caller.call(self, request)  # noqa: SLF001  its own group
 
         method.__name__ = name
         method.__qualname__ = f"{group.__qualname__}.{name}"

@@ -6,7 +6,8 @@ This file knows nothing of HTTP libraries, requests or journals. The split is by
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +34,20 @@ __all__ = [
     "Unauthorized",
     "UnreadableReply",
 ]
+
+E = TypeVar("E", bound=BaseException)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def bare(error: E) -> E:
+    """Return ``error`` as if it began where it is raised next, outside of any ``except``.
+
+    The frames that it came through, and the errors that it came from, hold what was to be sent and what came back: who
+    reports a traceback with the values of its variables, as error trackers do, would report a number or a token.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def escaped(text: str) -> str:
@@ -67,6 +82,21 @@ class UContactError(Exception):
     def __reduce__(self) -> tuple[Callable[..., UContactError], tuple[object, ...]]:
         # BaseException's own way calls cls(*args), which breaks as soon as a constructor takes anything else.
         return _rebuild, (type(self), self.args, dict(self.__dict__))
+
+
+def unseen(function: Callable[P, R]) -> Callable[P, R]:
+    """Have the errors of ours that ``function`` raises begin here, without its arguments: see :func:`bare`."""
+
+    @functools.wraps(function)
+    def begun_here(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except UContactError as error:
+            raise bare(error) from None
+        finally:
+            del args, kwargs
+
+    return begun_here
 
 
 class SettingsError(UContactError):

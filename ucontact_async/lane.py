@@ -18,7 +18,7 @@ from aiohttp.http import HttpProcessingError
 
 from .answers import Heads, unchunked
 from .desync import LOOK, AnswerLog, Handler, readable, second
-from .errors import UnreadableReply
+from .errors import UnreadableReply, bare
 from .pool import KEEPALIVE, Attempt, Outgoing, Phase, SessionLane, expired, failure_of
 from .wire import COMMAND_LIMIT, Answer
 
@@ -294,7 +294,7 @@ class CommandLane:
         else:
             return answer
         # Out of the except block: the reprs of aiohttp's errors show the Authorization header.
-        raise failure
+        raise bare(failure)
 
     async def aclose(self) -> None:
         """Close all connections, those of the session lane too."""

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from .errors import InvalidRequest
+from .errors import InvalidRequest, unseen
 from .text import (
     CAMPAIGN,
     DIAL_STRING,
@@ -101,6 +101,7 @@ class ListRow(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+@unseen
 def encode_row(row: ListRow, rules: Rules, *, campaign: str = "") -> str:
     """Return the line of ``row``, without a line end; raise :class:`InvalidRequest` naming the field.
 

@@ -22,7 +22,8 @@ import aiohttp
 import msgspec
 
 from .desync import Handler, LastLooks, readable
-from .errors import NotSent, ReplyLost, UContactError, UnreadableReply
+from .errors import NotSent, ReplyLost, UContactError, UnreadableReply, bare
+from .trust import trust_of
 from .uploads import PIECE, LargeBody
 from .wire import CONTENT_TYPE, Answer, address
 
@@ -47,7 +48,6 @@ __all__ = [
     "failure_of",
     "not_sent",
     "readable",
-    "trust_of",
 ]
 
 CONNECT_TIMEOUT = 5.0
@@ -288,8 +288,8 @@ class SessionLane:
                 raise
         finally:
             _ATTEMPT.reset(token)
-        # From None, and out of the except block: the reprs of aiohttp's errors show the Authorization header.
-        raise failure
+        # Out of the except block: the reprs of aiohttp's errors show the Authorization header.
+        raise bare(failure)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -385,11 +385,6 @@ class SessionLane:
 
 def _timeouts() -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
-
-
-def trust_of(settings: Settings) -> ssl.SSLContext | bool:
-    """Return whose certificates are trusted: what the system trusts, or what ``ca`` holds."""
-    return True if settings.ca is None else ssl.create_default_context(cafile=settings.ca)
 
 
 def expired() -> NotSent:

@@ -5,26 +5,30 @@ This file knows no HTTP library and opens no socket.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from .environment import variables
-from .errors import SettingsError
+from .errors import SettingsError, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Secret", "ServerProfile", "Settings", "read_database", "read_environment"]
+__all__ = ["Secret", "ServerProfile", "Settings", "Tls", "read_database", "read_environment"]
 
+# Bytes of a file that are read for a password in its first line: a device would not end.
+_LONGEST = 65_536
 ROOT = "/Integra/resources/"
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
+_PIN = re.compile(r"[0-9A-Fa-f]{64}")
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 
 
@@ -102,6 +106,35 @@ class ServerProfile(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(f"the server profile {path}: {error}") from None
 
 
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom TLS trusts, and who we are: certificates are always verified, and nothing below TLS 1.2 is spoken.
+
+    ``ca``: a PEM file of trusted authorities, in the place of the system's; the own certificate of a server that signed
+    itself will do. ``pins``: SHA-256 fingerprints in hex, with or without colons (``openssl x509 -noout -fingerprint
+    -sha256``); the server's certificate must, beside being valid, be one of them, and so must those of the hosts of
+    recordings. ``cert`` and ``key``: PEM files of our own certificate and its key, which may be in one file;
+    ``key_password`` opens it. There is no way to leave certificates unverified.
+    """
+
+    ca: Path | None = None
+    pins: tuple[str, ...] = ()
+    cert: Path | None = None
+    key: Path | None = None
+    key_password: Secret | None = None
+
+    def __post_init__(self) -> None:
+        for pin in self.pins:
+            if not _PIN.fullmatch(pin.replace(":", "")):
+                raise SettingsError("a pin is a SHA-256 fingerprint: 64 hexadecimal digits, with or without colons")
+        if self.cert is None and (self.key is not None or self.key_password is not None):
+            raise SettingsError("the key of a client certificate needs the certificate: UCONTACT_CLIENT_CERT")
+
+    @property
+    def fingerprints(self) -> frozenset[bytes]:
+        """The pins as bytes."""
+        return frozenset(bytes.fromhex(pin.replace(":", "")) for pin in self.pins)
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a client needs to know before it opens its first connection."""
 
@@ -115,7 +148,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backup_records: str | None = None
     connection: Literal["keep", "fresh"] = "keep"
     lane: Literal["auto", "session", "command"] = "auto"
-    ca: Path | None = None
+    tls: Tls = Tls()
     timeout: float = 30.0
     wait: float = 30.0
     profile: ServerProfile = ServerProfile()
@@ -137,6 +170,48 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("the token holds characters that an HTTP header cannot carry")
         if not (self.timeout > 0 and self.wait > 0):
             raise SettingsError("timeout and wait are seconds, greater than 0")
+
+    @classmethod
+    @unseen
+    def of(
+        cls,
+        *,
+        url: str,
+        login: tuple[str | None, str | Secret | None, str | Secret | None, Literal["Basic", "Bearer"]],
+        timezone: str | ZoneInfo | None,
+        recordings: tuple[str | None, str | None],
+        way: tuple[Literal["keep", "fresh"], Literal["auto", "session", "command"]],
+        ca: str | Path | None,
+        tls: Tls | None,
+        profile: ServerProfile | str | Path | None,
+    ) -> Settings:
+        """Return what a client was given, checked; raises :class:`SettingsError`.
+
+        ``login`` is user, password, token and the token's scheme, ``recordings`` the hosts of recordings and their
+        backup, ``way`` connection and lane.
+        """
+        user, password, token, scheme = login
+        hosts = [None if host is None else origin_of(host) for host in recordings]
+        return cls(
+            url=origin_of(url),
+            user=user,
+            password=Secret(password) if isinstance(password, str) else password,
+            token=Secret(token) if isinstance(token, str) else token,
+            token_scheme=scheme,
+            timezone=zone_of(timezone),
+            records=hosts[0],
+            backup_records=hosts[1],
+            connection=way[0],
+            lane=way[1],
+            tls=(tls or Tls()) if ca is None else msgspec.structs.replace(tls or Tls(), ca=Path(ca)),
+            profile=ServerProfile.read(profile) if isinstance(profile, str | Path) else profile or ServerProfile(),
+        )
+
+    @property
+    def hosts_of_recordings(self) -> list[str]:
+        """Where recordings are, the host to ask first before its backup."""
+        hosts = (self.records or self.url, self.backup_records)
+        return [host for host in hosts if host is not None]
 
     def path(self, endpoint: str) -> str:
         """Return the path on the server of an endpoint; one that starts with ``/`` is taken as it is."""
@@ -195,12 +270,20 @@ def zone_of(name: str | ZoneInfo | None) -> ZoneInfo | None:
         ) from None
 
 
-def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return what the ``UCONTACT_*`` variables say, by our parameter names.
+def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return what the ``UCONTACT_*`` variables say, by our parameter names; secrets as :class:`Secret`.
 
     ``UCONTACT_PASSWORD_FILE`` names a file whose first line is the password (Docker and Kubernetes secrets).
+    ``UCONTACT_PIN`` holds fingerprints, blanks between them.
     """
-    source = variables() if environ is None else environ
+    try:
+        return _read_environment(variables() if environ is None else environ)
+    finally:
+        del environ
+
+
+@unseen
+def _read_environment(source: Mapping[str, str]) -> dict[str, Any]:
     names = {
         "UCONTACT_URL": "url",
         "UCONTACT_USER": "user",
@@ -212,15 +295,54 @@ def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
         "UCONTACT_BACKUP_RECORDS_URL": "backup_records",
         "UCONTACT_PROFILE": "profile",
     }
-    found = {ours: source[theirs] for theirs, ours in names.items() if source.get(theirs)}
+    found: dict[str, Any] = {ours: source[theirs] for theirs, ours in names.items() if source.get(theirs)}
     if "password" not in found and (file := source.get("UCONTACT_PASSWORD_FILE")):
-        try:
-            found["password"] = Path(file).read_text(encoding="utf-8").splitlines()[0]
-        except (OSError, ValueError, IndexError):
-            raise SettingsError(f"UCONTACT_PASSWORD_FILE: cannot read a password from {file}") from None
-        if not found["password"]:
-            raise SettingsError(f"UCONTACT_PASSWORD_FILE: the first line of {file} is empty; write the password there")
+        found["password"] = _first_line("UCONTACT_PASSWORD_FILE", file)
+    for name in ("password", "token"):
+        if name in found:
+            found[name] = Secret(found[name])
+    if (tls := _read_tls(source)) != Tls():
+        found["tls"] = tls
     return found
+
+
+def _read_tls(source: Mapping[str, str]) -> Tls:
+    files = {"ca": "UCONTACT_CA", "cert": "UCONTACT_CLIENT_CERT", "key": "UCONTACT_CLIENT_KEY"}
+    given = {ours: Path(source[theirs]) for ours, theirs in files.items() if source.get(theirs)}
+    password: str | None = source.get("UCONTACT_CLIENT_KEY_PASSWORD")
+    if not password and (file := source.get("UCONTACT_CLIENT_KEY_PASSWORD_FILE")):
+        password = _first_line("UCONTACT_CLIENT_KEY_PASSWORD_FILE", file)
+    return Tls(
+        ca=given.get("ca"),
+        pins=tuple(source.get("UCONTACT_PIN", "").split()),
+        cert=given.get("cert"),
+        key=given.get("key"),
+        key_password=Secret(password) if password else None,
+    )
+
+
+def _first_line(variable: str, file: str) -> str:
+    """Return the first line of ``file``; refuse one that is ours and that others can read."""
+    try:
+        with Path(file).open(encoding="utf-8") as opened:
+            refuse_open(variable, opened.fileno(), file)
+            line = opened.read(_LONGEST).splitlines()[0]
+    except (OSError, ValueError, IndexError):
+        raise SettingsError(f"{variable}: cannot read a password from {file}") from None
+    if not line:
+        raise SettingsError(f"{variable}: the first line of {file} is empty; write the password there")
+    return line
+
+
+def refuse_open(variable: str, descriptor: int, file: str) -> None:
+    """Refuse a secret file of our own that other users can read; what an orchestrator mounts is its own business."""
+    if os.name != "posix":
+        return
+    found = os.fstat(descriptor)
+    mounted = os.fstatvfs(descriptor).f_flag & os.ST_RDONLY or Path(file).resolve().is_relative_to("/run/secrets")
+    if found.st_uid == os.geteuid() and found.st_mode & 0o077 and not mounted:
+        mode = f"{found.st_mode & 0o777:03o}"
+        raise SettingsError(f"{variable}: other users can read {file} (mode {mode}); say chmod 600 {file}")
 
 
 def read_database(environ: Mapping[str, str] | None = None) -> str | None:

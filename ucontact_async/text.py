@@ -44,6 +44,7 @@ __all__ = [
     "mask_phone",
     "parse_timestamp",
     "printable",
+    "quoted",
 ]
 
 T = TypeVar("T")
@@ -90,7 +91,7 @@ def printable(text: str, limit: int = 64) -> str:
     return escaped(text[:limit]) + ("..." if len(text) > limit else "")
 
 
-def _shown(name: str) -> str:
+def quoted(name: str) -> str:
     """Quote a name for an error; what has no letter may be a telephone number in the wrong column."""
     return repr(printable(name)) if any(character.isalpha() for character in name) else repr(mask_phone(name))
 
@@ -204,12 +205,15 @@ class Name(TextFormat[str]):
     def encode(self, value: str, field: str, rules: Rules) -> str:
         if value != "" and not _NAME.fullmatch(value):
             raise InvalidRequest(
-                field, f"{_shown(value)} is not a name (up to 80 letters, digits, blanks and . < > - _ @ +)"
+                field, f"{quoted(value)} is not a name (up to 80 letters, digits, blanks and . < > - _ @ +)"
             )
         return value
 
     def decode(self, text: Any, rules: Rules) -> str:
         return _text(text)
+
+    def mask(self, value: str) -> str:
+        return _mask_name(value)
 
 
 class CallGuid(TextFormat[str]):
@@ -217,7 +221,7 @@ class CallGuid(TextFormat[str]):
 
     def encode(self, value: str, field: str, rules: Rules) -> str:
         if not _GUID.fullmatch(value):
-            raise InvalidRequest(field, f"{_shown(value)} names no call (8 to 64 letters, digits and -)")
+            raise InvalidRequest(field, f"{quoted(value)} names no call (8 to 64 letters, digits and -)")
         return value
 
     def decode(self, text: Any, rules: Rules) -> str:
@@ -243,7 +247,16 @@ class DialString(TextFormat[str]):
         return _text(text)
 
     def mask(self, value: str) -> str:
-        return mask_phone(value) if value else value
+        return _masked(value)
+
+
+def _masked(number: str) -> str:
+    # All of it where it is none: there may be two in it, or a name.
+    return mask_phone(number) if _DIAL.fullmatch(number) else "***" if number else number
+
+
+def _mask_name(name: str) -> str:  # digits without a letter may be a number in the wrong column
+    return name if any(map(str.isalpha, name)) else re.sub(r"\d(?=\D*(?:\d\D*){0,3}\Z)", "-", name)
 
 
 def _sound(text: str) -> bool:
@@ -270,15 +283,18 @@ class Campaign(TextFormat[str]):
         if not value:
             raise InvalidRequest(field, "is empty; give the campaign with its arrow, such as 'Ventas->'")
         if not _NAME.fullmatch(value):
-            raise InvalidRequest(field, f"{_shown(value)} holds characters that no campaign name has")
+            raise InvalidRequest(field, f"{quoted(value)} holds characters that no campaign name has")
         if self._arrow and rules.campaign_arrows:
             raise InvalidRequest(
-                field, f"{_shown(value)} lacks its arrow; end it in -> (outbound) or <- (inbound), such as 'Ventas->'"
+                field, f"{quoted(value)} lacks its arrow; end it in -> (outbound) or <- (inbound), such as 'Ventas->'"
             )
         return value
 
     def decode(self, text: Any, rules: Rules) -> str:
         return _text(text)
+
+    def mask(self, value: str) -> str:
+        return _mask_name(value)
 
 
 class Pairs(TextFormat[Mapping[str, str]]):
@@ -357,7 +373,7 @@ class PhoneList(TextFormat[Sequence[str]]):
 
     def mask(self, value: Sequence[str]) -> Sequence[str]:
         # Distinct numbers may look alike once masked; the index keeps them apart for the rule above.
-        return tuple(mask_phone(number)[: -len(str(index))] + str(index) for index, number in enumerate(value, 1))
+        return tuple(_masked(number)[: -len(str(index))] + str(index) for index, number in enumerate(value, 1))
 
 
 class JsonObject(TextFormat[Mapping[str, Any]]):

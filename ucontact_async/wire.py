@@ -59,6 +59,8 @@ CONTENT_TYPE = "application/x-www-form-urlencoded; charset=UTF-8"
 COMMAND_LIMIT = 65_536
 JSON_LIMIT = 16_777_216
 _RETRY_AFTER_LIMIT = 300.0
+# Four digits and more, a word as long as a token, and whatever is assigned to something.
+_QUOTED = re.compile(r"[\d*#+-]*\d{4}[\d*#+-]*|[A-Za-z0-9+/_=-]{16,}|(?<=[=:])\s*\"?[^\s<>&\"]{4,}")
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -282,8 +284,13 @@ def _read_body(answer: Answer, reply: Reply[R]) -> R:
         return reply.decode(answer.body)
     except (ValueError, RecursionError):
         # msgspec.DecodeError and UnicodeDecodeError are ValueErrors too.
-        shown = "hidden" if reply.secret else repr(printable(answer.body[:256].decode("utf-8", "replace")))
+        shown = "hidden" if reply.secret else repr(printable(_harmless(answer.body[:256].decode("utf-8", "replace"))))
     raise UnreadableReply(f"HTTP {answer.status} with a body this endpoint never gives: {shown}", status=answer.status)
+
+
+def _harmless(text: str) -> str:
+    """Return ``text`` without what may be a number to dial, a token or a password that an error page quotes back."""
+    return _QUOTED.sub("***", text)
 
 
 def _error_of(answer: Answer, profile: ServerProfile) -> UContactError | None:

@@ -282,6 +282,7 @@ def test_unknown_rows_are_exit_3_now_and_later(url, contacts):
 def test_the_password_may_come_from_a_file(url, contacts, tmp_path):
     """UCONTACT_PASSWORD_FILE names a file with the password."""
     secret = write(tmp_path / "pw", "secret")
+    Path(secret).chmod(0o600)
     assert schedule(url, contacts, UCONTACT_PASSWORD="", UCONTACT_PASSWORD_FILE=secret).returncode == 0
 
 

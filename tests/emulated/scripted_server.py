@@ -18,8 +18,8 @@ class Scripted:
         self.requests = []
         self.connections = self.ended = 0
         self._script = script
-        self._listener = socket.create_server(("127.0.0.1", 0))
         self._context = context
+        self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http{'' if context is None else 's'}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self):
@@ -38,15 +38,16 @@ class Scripted:
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
-        if self._context is not None:
-            connection = self._context.wrap_socket(connection, server_side=True)
-        with connection, contextlib.suppress(OSError):
-            number = 0
-            while request := _read(connection):
-                self.requests.append(request)
-                if self._script(connection, number, request):
-                    break
-                number += 1
+        with contextlib.suppress(OSError):
+            if self._context is not None:
+                connection = self._context.wrap_socket(connection, server_side=True)
+            with connection:
+                number = 0
+                while request := _read(connection):
+                    self.requests.append(request)
+                    if self._script(connection, number, request):
+                        break
+                    number += 1
         self.ended += 1
 
 
@@ -56,6 +57,7 @@ def _read(connection):
     while chunk := connection.recv(65536):
         got += chunk
         end = got.find(b"\r\n\r\n")
-        if end >= 0 and len(got) >= end + 4 + int(re.search(rb"(?i)content-length: (\d+)", got)[1]):
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", got[: end + 2])
+        if end >= 0 and len(got) >= end + 4 + (int(length[1]) if length else 0):
             return got
     return b""

@@ -276,8 +276,8 @@ class TestEnvironment:
         assert read_environment(environ) == {
             "url": URL,
             "user": "api",
-            "password": CANARY,
-            "token": "t",
+            "password": Secret(CANARY),
+            "token": Secret("t"),
             "token_scheme": "Bearer",
             "timezone": "America/Montevideo",
             "records": "https://records",
@@ -298,11 +298,13 @@ class TestEnvironment:
         """The first line is the password, without its line end."""
         file = tmp_path / "password"
         file.write_bytes(text.encode())
-        assert read_environment({"UCONTACT_PASSWORD_FILE": str(file)})["password"] == CANARY
+        file.chmod(0o600)
+        assert read_environment({"UCONTACT_PASSWORD_FILE": str(file)})["password"] == Secret(CANARY)
 
     def test_a_password_comes_before_its_file(self, tmp_path):
         """A password that is given needs no file."""
-        assert read_environment(LOGIN | {"UCONTACT_PASSWORD_FILE": str(tmp_path / "none")})["password"] == CANARY
+        found = read_environment(LOGIN | {"UCONTACT_PASSWORD_FILE": str(tmp_path / "none")})
+        assert found["password"] == Secret(CANARY)
 
     @pytest.mark.parametrize("content", [None, b"", b"\n", b"\nsecond line", b"\xff\xfe" + CANARY.encode()])
     def test_a_password_file_without_a_password(self, tmp_path, content):
@@ -310,6 +312,7 @@ class TestEnvironment:
         file = tmp_path / "password"
         if content is not None:
             file.write_bytes(content)
+            file.chmod(0o600)
         with pytest.raises(SettingsError, match="UCONTACT_PASSWORD_FILE") as caught:
             read_environment({"UCONTACT_PASSWORD_FILE": str(file)})
         assert str(file) in str(caught.value)
@@ -343,7 +346,7 @@ class TestEnvironment:
     def test_other_parameters_become_their_types(self):
         """A path of certificates and the record servers are taken as text too."""
         uc = UContact(URL, token="t", ca="ca.pem", records="https://records/", backup_records="https://backup")
-        assert uc.settings.ca == Path("ca.pem")
+        assert uc.settings.tls.ca == Path("ca.pem")
         assert (uc.settings.records, uc.settings.backup_records) == ("https://records", "https://backup")
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 import msgspec
 
 from ..endpoint import Request
-from ..errors import InvalidRequest, NotSent, OutcomeUnknown, Refused, SettingsError, UContactError
+from ..errors import InvalidRequest, NotSent, OutcomeUnknown, Refused, SettingsError, UContactError, unseen
 from ..list_file import FILE_CONTENT, FILE_NAME, USER_NAME, ListRow, encode_row, plain_number
 from ..text import CAMPAIGN, COUNT, FREE_TEXT, Rules
 
@@ -146,6 +146,7 @@ class ListWriter:
         if (file := self.rest()) is not None:
             yield file
 
+    @unseen
     def add(self, row: ListRow, position: int) -> ListFile | None:
         """Take ``row`` in, and return a file once it is full.
 

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import anyio
 import msgspec
 
-from ..api.dialers import Dialers
 from ..endpoint import Prepared, Request
 from ..errors import InvalidRequest, OutcomeUnknown, ReplyLost, UContactError
 from ..text import Rules
 from .journal import DOUBTED, Entry, Memory, Recalled
+from .journal_removals import REMOVALS
 from .operations import identity_of
 from .options import BulkOptions
 from .outcome import REFUSED, Outcome, Status, kept, status_of
@@ -30,8 +30,6 @@ __all__ = ["REMOVALS", "Encoder", "Intake", "Job", "LeftOut", "Planner", "Source
 
 # How many rows one question to the journal covers; also how far the input is read ahead.
 BLOCK = 256
-# What takes calls off spool or schedule.
-REMOVALS = (Dialers.remove_contact.path, Dialers.remove_schedule.path)
 
 
 _TAKES_OFF = "a later call of its number was made since: sent now, it would take that one off"

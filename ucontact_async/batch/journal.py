@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from ..endpoint import Request
-from ..errors import JournalError, NotSent
+from ..errors import JournalError, NotSent, bare
 from ..events import JournalLag
 from .journal_file import DOUBTED, Change, Header, JournalFile
-from .journal_removals import doubted, overtaken
+from .journal_removals import doubted, overtaken, refuse_removals
 from .recollection import Entry, Recalled
 
 __all__ = [
@@ -262,7 +262,12 @@ class FileJournal(Commits):
 
     async def recall(self, entries: Sequence[Entry]) -> list[Recalled]:
         """Return what is known of each of ``entries``, entering those that are new."""
-        return await self._loop.run_in_executor(self._executor, self._file.recall, entries)
+        if self._file.keys_only:
+            refuse_removals(entries)
+        try:
+            return await self._loop.run_in_executor(self._executor, self._file.recall, entries)
+        except JournalError as error:  # its frames hold what the rows say
+            raise bare(error) from None
 
     async def doubted(self, endpoints: Sequence[str], since: int) -> list[tuple[str, str, int]]:
         """Return endpoint, request and moment of what was sent since then to ``endpoints`` and may still arrive."""

@@ -15,7 +15,7 @@ from typing import Any
 from ..api import ENDPOINTS
 from ..endpoint import Request
 from ..errors import JournalError
-from .journal_file import DAMAGE
+from .journal_file import DAMAGE, NOT_KEPT
 from .journal_requests import read_request
 
 __all__ = ["calls_since", "sqlite_version"]
@@ -58,4 +58,6 @@ def _request(path: Path, endpoint: str | None, document: str | None) -> Request[
         raise JournalError(
             f"{path} holds calls that do not say whom they rang: an older version began it; give a new journal"
         )
+    if document == NOT_KEPT:
+        raise JournalError(f"{path} does not keep whom its calls rang (keys only, or purged): they cannot be counted")
     return read_request(path, endpoint, document)

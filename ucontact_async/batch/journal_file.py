@@ -25,7 +25,7 @@ from ..errors import JournalBusy, JournalError, JournalMismatch
 from .outcome import DESYNC
 from .recollection import Entry, Recalled, recollect
 
-__all__ = ["DAMAGE", "DOUBTED", "Change", "Header", "JournalFile"]
+__all__ = ["DAMAGE", "DOUBTED", "NOT_KEPT", "Change", "Header", "JournalFile"]
 
 _FORMAT = "2"
 # What reading raises where a bad disk, or another program, left what no run wrote.
@@ -34,6 +34,8 @@ DAMAGE = (sqlite3.Error, OSError, ValueError, TypeError, OverflowError)
 _ASKED = 500
 # The reason of a row that ended known, after a try that did not: that one may still arrive.
 DOUBTED = "doubted"
+NOT_KEPT = "null"
+"""In the place of what a row says where that is not kept, or was purged: JSON, for a view reads it."""
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs", "9p", "ceph", "glusterfs", "fuse.glusterfs"}
 
 # A journal begins as one of format 1 and is brought to the present one: so both kinds are the same from then on.
@@ -73,11 +75,15 @@ _SCHEMA_2 = (
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What a journal belongs to: a server, an operation and, for a file, the digest of its bytes."""
+    """What a journal belongs to: a server, an operation and, for a file, the digest of its bytes.
+
+    ``keys_only``: that it is to keep nothing of what rows say.
+    """
 
     server: str
     operation: str = "*"
     digest: str = ""
+    keys_only: bool = False
 
 
 class Change(msgspec.Struct):
@@ -104,9 +110,11 @@ class JournalFile:
     ) -> None:
         """Open or create; no path is a private temporary file that only finds duplicates.
 
-        Without a ``header`` the journal must be there, and is opened to be looked at and not for a run.
+        Without a ``header`` the journal must be there, and is opened to be looked at and not for a run. One that was
+        begun with a header of ``keys_only`` never keeps what its rows say.
         """
         self._now = now
+        self.keys_only = header is not None and header.keys_only
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._lock: IO[bytes] | None = None
         self._broken: JournalError | None = None
@@ -170,6 +178,7 @@ class JournalFile:
                 db.execute(statement)
             # When they were sent nobody knows: careful is now.
             db.execute("UPDATE rows SET at = ? WHERE status IN ('sent', 'unknown')", (self.seconds(),))
+        self._begin_keys(known)
         if header is not None:
             values = {"server": header.server, "operation": header.operation, "digest": header.digest, "run": str(run)}
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
@@ -182,6 +191,18 @@ class JournalFile:
         )
         db.execute("COMMIT")
         return run
+
+    def _begin_keys(self, known: dict[str, str]) -> None:
+        """Settle whether this journal keeps keys only: for good, and not once it holds what rows say."""
+        if known.get("keeps") == "keys":
+            self.keys_only = True
+        elif self.keys_only:
+            if known and self.db.execute("SELECT 1 FROM requests WHERE request != ? LIMIT 1", (NOT_KEPT,)).fetchone():
+                raise JournalMismatch(
+                    f"{self.path} holds what its rows say, and is to keep keys only; give another journal, or remove "
+                    "that first: ucontact-async journal purge --older 0"
+                )
+            self.db.execute("INSERT OR REPLACE INTO meta VALUES ('keeps', 'keys')")
 
     def seconds(self) -> int:
         """Return the present as Unix seconds."""
@@ -196,7 +217,8 @@ class JournalFile:
             recalled = self._recall(entries)
             if self.durable:
                 pairs = zip(recalled, entries, strict=True)
-                said = [(row.id, entry.endpoint, entry.request) for row, entry in pairs if entry.request]
+                kept = NOT_KEPT if self.keys_only else None
+                said = [(row.id, entry.endpoint, kept or entry.request) for row, entry in pairs if entry.request]
                 self.db.executemany("INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", said)
         except DAMAGE as error:
             raise self._break(error) from None

@@ -8,13 +8,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..api.dialers import Dialers
+from ..errors import SettingsError
 from .journal_file import DOUBTED, JournalFile
+from .recollection import Entry
 
-__all__ = ["doubted", "overtaken"]
+__all__ = ["REMOVALS", "doubted", "overtaken", "refuse_removals"]
+
+# What takes calls off spool or schedule.
+REMOVALS = (Dialers.remove_contact.path, Dialers.remove_schedule.path)
 
 _WHOSE = """SELECT id, json_extract(request, '$.campaign'),
     replace(coalesce(json_extract(request, '$.destination'), json_extract(request, '$.number')), '-', ''), {}
     FROM rows JOIN requests USING (id) WHERE status IN ({}) ORDER BY id"""
+
+
+def refuse_removals(entries: Sequence[Entry]) -> None:
+    """Refuse removals in a journal of keys: whose number they take off, a later run must know to wait for them."""
+    if any(entry.endpoint in REMOVALS for entry in entries):
+        raise SettingsError("a journal of keys cannot keep removals and calls of one number in order; keep requests")
 
 
 def doubted(file: JournalFile, endpoints: Sequence[str], since: int) -> list[tuple[str, str, int]]:
@@ -41,4 +53,7 @@ def overtaken(file: JournalFile, endpoints: Sequence[str]) -> frozenset[int]:
         for id_, *others in file.ask(_WHOSE.format(removal, "'succeeded', 'unknown'"), endpoints):
             if (key := tuple(others)) in latest:
                 latest[key] = id_
-    return frozenset(id_ for id_, campaign, number, sort in rows if id_ < latest[campaign, number, not sort])
+    # Of a row that was purged nobody knows whose it was: careful is that it was overtaken.
+    return frozenset(
+        id_ for id_, campaign, number, sort in rows if number is None or id_ < latest[campaign, number, not sort]
+    )

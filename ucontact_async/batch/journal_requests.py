@@ -20,8 +20,11 @@ def read_request(journal: object, path: str, document: str) -> Request[Any]:
 
     Raises :class:`JournalError`, naming ``journal``, where it cannot be read.
     """
+    request: Request[Any]
     try:
-        request: Request[Any] = ENDPOINTS[path].codec.read(document, _RULES)
+        request = ENDPOINTS[path].codec.read(document, _RULES)
     except (ValueError, TypeError, RecursionError, InvalidRequest):  # or what stands there is no text
-        raise JournalError(f"{journal} holds a request to {path} that cannot be read") from None
-    return request
+        del document  # a traceback with locals would show it
+    else:
+        return request
+    raise JournalError(f"{journal} holds a request to {path} that cannot be read")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,8 +16,8 @@ import msgspec
 
 from ..api import ENDPOINTS
 from ..endpoint import Request
-from ..errors import JournalError
-from .journal_file import DAMAGE, JournalFile
+from ..errors import JournalError, unseen
+from .journal_file import DAMAGE, DOUBTED, NOT_KEPT, JournalFile
 from .journal_requests import read_request
 from .recollection import key_of
 
@@ -125,6 +125,33 @@ class JournalRows:
             ],
         )
 
+    def purge(self, older: timedelta) -> tuple[int, int]:
+        """Forget what rows said that ended so long ago, durably; return how many, and how many unknown ones were left.
+
+        Their keys and ends stay: no later run sends one of them again. But nobody can undo them any more, count them
+        for a cap, or look them up. What is unknown is kept: settle it first. Nothing of it is left in the file.
+        """
+        before = int(self._file.seconds() - older.total_seconds())
+        old = (
+            "FROM requests WHERE request != ? AND id IN (SELECT id FROM rows WHERE "
+            "coalesce(at, (SELECT max(at) FROM rows), 0) <= ? AND {})"
+        )
+        # A removal that may still arrive holds up the calls of its number for ten minutes.
+        unknown = f"(status = 'unknown' OR undoing OR (reason = '{DOUBTED}' AND at > {self._file.seconds() - 3600}))"
+        with self._telling():
+            db = self._file.db
+            db.execute("PRAGMA secure_delete = ON")
+            (left,) = db.execute(f"SELECT count(*) {old.format(unknown)}", (NOT_KEPT, before)).fetchone()
+            ids = f"SELECT id {old.format(f'NOT {unknown}')}"
+            gone = db.execute(
+                f"UPDATE requests SET request = ? WHERE id IN ({ids})",  # noqa: S608
+                (NOT_KEPT, NOT_KEPT, before),
+            ).rowcount
+            # The pages that are free now, and the log, hold what was written over.
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return gone, left
+
     def begin_undo(self, ids: Iterable[int]) -> None:
         """Mark rows, durably, before anything that takes them back is sent: from now on no run may rely on them."""
         self._mark("UPDATE rows SET undoing = 1 WHERE id = ?", [(id_,) for id_ in ids])
@@ -147,17 +174,20 @@ class JournalRows:
 
     def _rows(self, condition: str) -> Iterator[JournalRow]:
         last = 0
-        while True:
-            with self._telling():
-                found = self._file.db.execute(_SELECT.format(condition), (last, _BLOCK)).fetchall()
-                rows = [self._row(values) for values in found]
-            for row in rows:
-                if row.id <= last:  # a damaged index would go round for ever
-                    raise JournalError(f"{self.path} cannot be used as a journal: its rows are out of order")
-                last = row.id
-                yield row
-            if not rows:
-                return
+        while rows := self._block(condition, last):
+            last = rows[-1].id
+            yield from rows
+
+    @unseen
+    def _block(self, condition: str, last: int) -> list[JournalRow]:
+        with self._telling():
+            found = self._file.db.execute(_SELECT.format(condition), (last, _BLOCK)).fetchall()
+            rows = [self._row(values) for values in found]
+        for row in rows:
+            if row.id <= last:  # a damaged index would go round for ever
+                raise JournalError(f"{self.path} cannot be used as a journal: its rows are out of order")
+            last = row.id
+        return rows
 
     def _row(self, values: tuple[Any, ...]) -> JournalRow:
         id_, content, occurrence, position, endpoint, request, status, reason, attempts, at, undoing = values
@@ -179,7 +209,8 @@ class JournalRows:
         )
 
     def _request(self, path: str | None, document: str | None) -> Request[Any] | None:
-        return read_request(self.path, path, document) if path in ENDPOINTS and document else None
+        kept = document not in (None, "", NOT_KEPT)
+        return read_request(self.path, path, document or "") if path in ENDPOINTS and kept else None
 
     def _mark(self, statement: str, values: list[tuple[Any, ...]]) -> None:
         if not values:

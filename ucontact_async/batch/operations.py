@@ -21,7 +21,7 @@ from ..api import endpoint_of
 from ..api.calls import BlockNumber
 from ..api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
 from ..endpoint import Request
-from ..errors import InvalidRequest, SettingsError
+from ..errors import InvalidRequest, SettingsError, unseen
 from ..local_time import local_text
 from ..text import CAMPAIGN, CAMPAIGN_OR_ALL, PAIRS, Rules, TextFormat, mask_phone, printable
 from .cells import REPORTED
@@ -229,6 +229,7 @@ class Plan(Generic[T_co]):
         except InvalidRequest as error:
             raise SettingsError(f"column {error.field}: {error.reason}") from None
 
+    @unseen
     def request(self, row: Row) -> T_co:
         """Return the request that ``row`` asks for.
 

@@ -31,6 +31,7 @@ class BulkOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     journal: Path | None = None
+    journal_mode: Literal["requests", "keys"] = "requests"
     max_concurrency: int | Literal["auto"] = "auto"
     max_per_second: float | None = None
     max_failures: int | str | None = None
@@ -55,6 +56,8 @@ class BulkOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         self._check_settling()
+        if self.journal_mode not in ("requests", "keys"):
+            raise SettingsError(f"journal_mode is 'requests' or 'keys', not {self.journal_mode!r}")
         if self.on_duplicate not in ("refuse", "skip", "allow"):
             raise SettingsError(f"on_duplicate is 'refuse', 'skip' or 'allow', not {self.on_duplicate!r}")
         if self.max_unknown is not None and self.max_unknown < 0:
@@ -74,6 +77,11 @@ class BulkOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("settling removes every call of that second: it cannot go with on_duplicate='allow'")
         if self.ordered:
             raise SettingsError("outcomes in the order of the input would wait for every row that is settled")
+
+    @property
+    def keys_only(self) -> bool:
+        """Whether the journal keeps nothing of what rows say."""
+        return self.journal_mode == "keys"
 
     def failures_allowed(self, rows: int) -> float:
         """Return how many failures are tolerated after ``rows`` rows."""

@@ -30,6 +30,9 @@ class Entry(msgspec.Struct, frozen=True):
     endpoint: str = ""
     request: str = ""
 
+    def __repr__(self) -> str:
+        return f"Entry({self.content.hex()}, {self.position}, {self.endpoint!r})"
+
 
 class Recalled(msgspec.Struct, frozen=True):
     """What the journal remembers of a row: ``status`` is ``new`` or the state an earlier run or undo left it in.

@@ -98,7 +98,7 @@ class Bulk(Watchable):
     async def __aenter__(self) -> Self:
         self._started = self._clock()
         options = self.options
-        header = Header(self._server, options.operation, options.digest)
+        header = Header(self._server, options.operation, options.digest, options.keys_only)
         self._workers = self._limiter.widen(options.max_concurrency)
         # Rows that waited go beside the workers' own, and all together are no more than that.
         self._places = Places(self._width)

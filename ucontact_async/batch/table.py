@@ -11,6 +11,7 @@ from typing import Any
 
 from ..endpoint import Request
 from ..errors import SettingsError
+from ..text import quoted
 from .cells import text_of
 from .operations import OPERATIONS, plan
 from .sources import Row
@@ -71,7 +72,7 @@ class Table:
         for name, value in values.items():
             column = str(name)
             if column not in fields:
-                return Row(number, fields, f"has the column {column!r}, which the first row has not")
+                return Row(number, fields, f"has the column {quoted(column)}, which the first row has not")
             try:
                 fields[column], what = text_of(value)
             except TypeError as error:

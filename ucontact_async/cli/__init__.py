@@ -18,6 +18,7 @@ from . import (
     doctor,
     emulator,
     fleet,
+    journal,
     portal_demo,
     probe,
     recordings,
@@ -28,7 +29,8 @@ from . import (
     upload,
 )
 from .command import STOPPED, USAGE, fail, say
-from .language import LANGUAGES, Parser, chosen, spoken
+from .language import LANGUAGES, Parser, chosen, spoken, translated
+from .secrets import secret_in
 
 __all__ = ["main"]
 
@@ -37,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 some rows not, 2 usage, 3 some unknown, 4 stopped early."""
     language, argv = chosen(sys.argv[1:] if argv is None else argv)
     with spoken(language):
+        if (why := secret_in(argv)) is not None:
+            say(f"ucontact-async: {translated(why)}")
+            return USAGE
         parser = _parser()
         if not argv:
             parser.print_help(sys.stderr)
@@ -48,7 +53,7 @@ def _run(args: argparse.Namespace) -> int:
     # Until a command has its own handlers, the polite signal ends as the key does: at once, with nothing sent.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code: int = args.run(args)
+        code = int(args.run(args))
     except KeyboardInterrupt:
         say("ucontact-async: interrupted")
         return STOPPED
@@ -68,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     bulk.add_parsers(commands)
     undo.add_parser(commands)
     unknown.add_parser(commands)
+    journal.add_parser(commands)
     report.add_parser(commands)
     status.add_parser(commands)
     recordings.add_parser(commands)

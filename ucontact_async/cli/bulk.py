@@ -94,6 +94,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sheet", metavar="NAME", help="the sheet of a workbook that has several")
     add("--journal", metavar="PATH", type=Path, help="what was sent; the same journal resumes (FILE.journal)")
     add("--no-journal", action="store_true", help="keep no journal: a second run sends everything again")
+    what = "keys: no number and no data of a row; such a run cannot be undone"
+    add("--journal-mode", choices=("requests", "keys"), default="requests", help=what)
     add_pace(parser)
     add("--on-duplicate", choices=("refuse", "skip", "allow"), default="refuse", help="the second of two equal rows")
     add("--dry-run", action="store_true", help="check everything, print the requests with numbers hidden, send nothing")
@@ -190,6 +192,7 @@ def _options(args: argparse.Namespace, operation: str) -> Any:
         return BulkOptions(
             **pace,
             journal=journal,
+            journal_mode=args.journal_mode,
             on_duplicate=args.on_duplicate,
             dry_run=args.dry_run,
             amended=args.amended,

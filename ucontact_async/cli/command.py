@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .language import translated
+from .secrets import add_secrets, secrets_of
 
 if TYPE_CHECKING:
     from ..client import UContact
@@ -45,9 +46,10 @@ def add_server(parser: argparse.ArgumentParser, *, timezone: bool = True, profil
     """Add the arguments that name the server; the rest of its settings come from the environment only."""
     add = parser.add_argument
     add("--url", help="the server (UCONTACT_URL)")
-    add("--user", help="the API user (UCONTACT_USER); the password is read from the environment only")
+    add("--user", help="the API user (UCONTACT_USER); the password is no argument: UCONTACT_PASSWORD")
     if timezone:
         add("--timezone", metavar="NAME", help="the server's time zone (UCONTACT_TIMEZONE)")
+    add_secrets(parser)
     if profile:
         add("--profile", metavar="FILE", help="what `probe` found out about the server (UCONTACT_PROFILE)")
 
@@ -60,6 +62,7 @@ def server_of(args: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = read_environment()
     given = ("url", "user", "timezone", "records", "backup_records", "profile")
     found |= {name: value for name in given if (value := getattr(args, name, None)) is not None}
+    secrets_of(args, found)
     if getattr(args, "dry_run", False):
         # Nothing is sent, so neither a server nor a password is needed to see what would be.
         found.setdefault("url", "https://dry-run.invalid")

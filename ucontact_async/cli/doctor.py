@@ -178,17 +178,15 @@ async def _connection(settings: Settings) -> AsyncIterator[Finding]:
     import asyncio
     import ssl
 
-    from ..pool import trust_of
+    from ..trust import trust_of
 
     parts = urlsplit(settings.url)
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    trust = trust_of(settings) if secure else None
     try:
         async with asyncio.timeout(_PATIENCE):
-            reader, writer = await asyncio.open_connection(
-                parts.hostname, port, ssl=ssl.create_default_context() if trust is True else trust
-            )
+            trust = trust_of(settings) if secure else None
+            reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=trust)
     except ssl.SSLError as error:
         yield Finding("TLS", well=False, text=f"{error.reason or error}; name its authority in SSL_CERT_FILE (ca=)")
         return

@@ -88,13 +88,21 @@ class Database:
         Entering waits up to ``patience`` seconds for a database that is away. PostgreSQL ends a transaction in which
         nothing is asked for ``still`` seconds, and with it the locks of a process that was stopped in it.
         """
+        self._target: dict[str, Any] = {}
+        failure: SettingsError | None = None
         try:
-            self._target = conninfo_to_dict(conninfo)
+            target = conninfo_to_dict(conninfo)
+            self._conninfo = Secret(make_conninfo("", **{"application_name": "ucontact-async", **target}))
+            self._target = {name: target[name] for name in ("host", "port", "dbname") if name in target}
+            del target
         except psycopg.Error:  # its own text may quote the password
-            raise SettingsError(
+            failure = SettingsError(
                 "the database address cannot be read; write it as postgresql://USER@HOST/NAME (UCONTACT_DATABASE)"
-            ) from None
-        self._conninfo = Secret(make_conninfo("", **{"application_name": "ucontact-async", **self._target}))
+            )
+        finally:
+            del conninfo  # what a traceback with locals would show
+        if failure is not None:
+            raise failure
         self.patience = patience
         """For how many seconds a database that is away at the beginning is waited for."""
         self._size = size
@@ -157,7 +165,7 @@ class Database:
         )
 
     def __repr__(self) -> str:
-        shown = " ".join(f"{name}={self._target[name]}" for name in ("host", "port", "dbname") if name in self._target)
+        shown = " ".join(f"{name}={value}" for name, value in self._target.items())
         return f"Database({shown})"
 
     @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 
 from ..api.dialers import Dialers, Respool
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, unseen
 from ..text import (
     CAMPAIGN,
     DIAL_STRING,
@@ -159,6 +159,7 @@ def action_fields(action: Action, rules: Rules | None = None, *, typed: Collecti
     return values
 
 
+@unseen
 def read_action(fields: Any, rules: Rules | None = None) -> Action:
     """Return the action that a page has posted as the object ``fields``; :class:`InvalidRequest` for anything else."""
     if not isinstance(fields, Mapping) or not isinstance(fields.get("action"), str):
@@ -192,6 +193,7 @@ class CtiReply(msgspec.Struct, frozen=True, kw_only=True):
     cti: CtiCall
 
 
+@unseen
 def read_reply(action: type[Action], data: Any) -> GuidReply | CtiReply:
     """Return what the portal's answer ``data`` to an ``action`` says.
 
@@ -228,6 +230,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return msgspec.json.encode(self).decode()
 
     @classmethod
+    @unseen
     def read(cls, text: str | bytes) -> Envelope:
         """Read what :meth:`write` writes; :class:`InvalidRequest` for anything else."""
         try:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, unseen
 from ..text import COUNT, FLAG, FREE_TEXT, GUID, OPTIONAL_DIAL_STRING, PAIRS, PHONE_LIST, PRIVATE_TEXT, Rules
 from ..wire import fields_of, masked
 
@@ -46,6 +46,7 @@ class CtiCall(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     agentphone: Annotated[str, OPTIONAL_DIAL_STRING] = ""
 
     @classmethod
+    @unseen
     def read(cls, cti: str | bytes | Mapping[str, Any]) -> CtiCall:
         """Read the object as the portal gives it: JSON text or a mapping, its keys in any case, its values texts.
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, unseen
 from ..wire import COMMAND_LIMIT
 from .actions import ACTIONS, Action, CtiReply, GuidReply, read_reply
 from .page import browser_origin
@@ -37,6 +37,7 @@ class _Posted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     data: Any = None
 
 
+@unseen
 def read_result(body: bytes, headers: Mapping[str, str], *, origin: str) -> Result:
     """Read the ``body`` of a POST to ``result_path`` with its ``headers`` (names in any case).
 

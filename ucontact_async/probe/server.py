@@ -18,9 +18,10 @@ from ..api.campaigns import Campaigns
 from ..api.session import EndSession, GetUserToken, Session, UserLogin
 from ..endpoint import Endpoint, Request
 from ..errors import NotSent, SettingsError
-from ..pool import Attempt, Outgoing, SessionLane, trust_of
+from ..pool import Attempt, Outgoing, SessionLane
 from ..settings import Settings
 from ..text import Rules
+from ..trust import trust_of
 from ..wire import Answer, read_answer
 
 __all__ = ["CloseServer"]
