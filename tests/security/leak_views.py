@@ -22,7 +22,7 @@ OTHER_PHONE = "098164937"
 PERSON = "canary-zoraida"
 SECRETS = (TOKEN, PASSWORD)
 # The masked form shows all but the last four digits.
-PERSONAL = (PHONE[-5:], OTHER_PHONE[-5:], PERSON)
+PERSONAL = (PHONE[-7:], OTHER_PHONE[-7:], PERSON)
 
 VIEWS = (
     "str",
