@@ -98,7 +98,10 @@ class TestDescriptor:
         parameters = inspect.signature(method).parameters
         assert list(parameters) == list(endpoint.request_type.__struct_fields__)
         assert {parameter.kind for parameter in parameters.values()} <= {inspect.Parameter.KEYWORD_ONLY}
-        assert parameters == dict(inspect.signature(endpoint.request_type).parameters)
+        fields = inspect.signature(endpoint.request_type).parameters
+        assert [parameter.default for parameter in parameters.values()] == [field.default for field in fields.values()]
+        plain = {name: getattr(field.annotation, "__origin__", field.annotation) for name, field in fields.items()}
+        assert {name: parameter.annotation for name, parameter in parameters.items()} == plain
 
     def test_its_name(self):
         """A traceback names group and coroutine."""
