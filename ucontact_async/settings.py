@@ -227,7 +227,7 @@ def origin_of(url: str) -> str:
     if origin.startswith("http:") and not _LOOPBACK.fullmatch(host):
         warnings.warn(
             f"{host} is addressed over http://: password, token and phone numbers travel in the clear",
-            stacklevel=4,
+            stacklevel=5,
         )
     return origin
 
