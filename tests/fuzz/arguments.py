@@ -51,7 +51,7 @@ def _look(args) -> None:
         _options(args, f"task-{args.mode}" if args.operation == "task" else args.operation)
     if hasattr(args, "set"):
         args.answers = None
-        unknown._answers(args)
+        unknown.answers_of(args)
     if args.run is recordings.run:
         recordings._moment(args.since, "since")
     if args.run is run_emulator:
@@ -85,13 +85,14 @@ def told_in_spanish(data: bytes) -> None:
 
 
 SPANISH = Catalogue(files("ucontact_async.cli").joinpath("es.po").read_text(encoding="utf-8"))
+_SETTLING = bytes([COMMANDS.index("unknown"), 3]) + b"\x01j\x05--set\x08a=failed"
 _REFUSED = (SettingsError,)
 
 TARGETS = (
     Target(
         "command line",
         command_line,
-        (*(bytes([n, 5, *range(192 + n, 198 + n)]) for n in range(len(COMMANDS))), b"\x00\x01\x01."),
+        (*(bytes([n, 5, *range(192 + n, 198 + n)]) for n in range(len(COMMANDS))), b"\x00\x01\x01.", _SETTLING),
         (UContactError,),
         slow=True,
     ),
