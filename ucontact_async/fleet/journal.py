@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from ..batch.journal import DOUBTED, Change, Commits, Entry, Recalled
+from ..batch.journal_rows import RESOLVED
 from ..batch.outcome import DESYNC
 from ..batch.sources import Row
 from ..endpoint import Request
@@ -122,8 +123,8 @@ class FleetJournal(Commits):
             values = ([*rows], self._lease.id)
             await connection.execute(
                 "UPDATE ucontact.rows SET status = 'unknown', reason = %s, at = clock_timestamp() "
-                "WHERE id = ANY(%s) AND owner = %s AND status IN ('succeeded', 'failed')",
-                (DESYNC, *values),
+                "WHERE id = ANY(%s) AND owner = %s AND status IN ('succeeded', 'failed') AND reason <> %s",
+                (DESYNC, *values, RESOLVED),
             )
             # Asked apart: the answer to the first may have been lost.
             found = await connection.execute(
