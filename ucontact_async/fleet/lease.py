@@ -168,10 +168,11 @@ class Lease:
             )
             others = await found.fetchall()
             now = self._clock()
-            if (pause := now - self._looked) > min(_SLOWEST * 4, self.seconds):
-                # We did not look for a while, which does not count: others may have stood still with us.
-                for seen in self._seen.values():
-                    seen.since += pause
+            # Where we did not look for a while others may have stood still with us: it counts as a moment. Not as
+            # nothing, or a database that is slow would keep the dead alive.
+            beyond = now - self._looked - min(_SLOWEST * 4, self.seconds / 2)
+            for seen in self._seen.values() if beyond > 0 else ():
+                seen.since += beyond
             self._looked = now
             self._seen = {id_: self._note(id_, beat, now) for id_, beat, _ in others}
             still = [(id_, beat) for id_, beat, lease in others if now - self._seen[id_].since >= lease]
