@@ -36,7 +36,7 @@ async def test_a_page_of_a_run(shown):
     assert await shown.title() == "300 rows, some rows are not done"
     assert await shown.locator("figure svg").count() == 3
     assert [await shown.locator(".counts b").nth(n).inner_text() for n in range(4)] == ["290", "0", "10", "0"]
-    assert await shown.get_by_text("row 9", exact=True).is_visible()
+    assert await shown.get_by_role("cell", name="9", exact=True).first.is_visible()
     for width in (400, 1200):
         await shown.set_viewport_size({"width": width, "height": 800})
         assert await shown.evaluate("document.documentElement.scrollWidth") <= width

@@ -138,7 +138,7 @@ async def upload(lane, number, chance):
 
 async def storm(url, uploads, seed, ca=None):
     """Send that many requests, a few at once; return what is claimed of each."""
-    lane, chance, claims = SessionLane(Settings(url=url, token=Secret("x"), ca=ca)), random.Random(seed), {}
+    lane, chance, claims = SessionLane(Settings(url=url, token=Secret("x"), tls=Tls(ca=ca))), random.Random(seed), {}
 
     async def sender(numbers):
         for number in numbers:

@@ -264,7 +264,7 @@ def settings(data: bytes) -> None:
     found = read_environment({name: draw.text(("https://acme.example", "a")) for name in names})
     url = origin_of(found.pop("url", "https://acme.example:8443/Integra/"))
     expect(url.startswith(("https://", "http://")) and url.isprintable() and url.count("/") == 2, "no plain address")
-    secrets = {name: Secret(found.pop(name)) for name in ("password", "token") if name in found}
+    secrets = {name: found.pop(name) for name in ("password", "token") if name in found}
     made = Settings(url=url, **found, **secrets)
     expect("Secret(***)" in repr(made), "a secret shows")
 
