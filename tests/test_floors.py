@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / ROOT
 
 FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
     "environment errors events java_dates local_time settings text list_file",
-    "endpoint codec wire api contract trust",
+    "endpoint codec block_codec wire api contract trust",
     "pool lane answers desync downloads uploads tokens token_store retry limiter adaptive pace serving",
     "caller",
     "batch recordings login observed",

@@ -27,6 +27,7 @@ from typing import (
 
 import msgspec
 
+from .block_codec import Block, BlockCodec
 from .codec import FormCodec
 from .errors import InvalidRequest, NotSent, OutcomeUnknown, Throttled, Unauthorized, UnreadableReply, bare, unseen
 from .text import SECRET
@@ -310,6 +311,7 @@ class Endpoint(Generic[P, R]):
         self.safety = safety
         self.authenticated = authenticated
         self.codec = FormCodec(request_type, argument, constants, beside)
+        self._block_codec: BlockCodec | None = None
         self.patience = patience
         self._send_by = send_by
 
@@ -330,10 +332,33 @@ class Endpoint(Generic[P, R]):
         except InvalidRequest as error:
             encoded = b"", ""
             raise bare(error) from None
+        return self._prepared(request, *encoded)
+
+    def prepare_all(self, requests: Sequence[Request[R]], rules: Rules) -> tuple[list[Prepared[R]], Block] | None:
+        """Return what :meth:`prepare` does of each of ``requests``, all of our type, at a third of the cost.
+
+        ``None`` where they have to be taken one by one: because one of them would be refused, or is not plain enough.
+        """
+        if self.codec.argument is None or self.codec.beside:
+            return None
+        if self._block_codec is None:
+            self._block_codec = BlockCodec(self.codec)
+        block = self._block_codec.encode(requests, rules)
+        if block is None:
+            return None
+        if self.request_type.check is not Request.check:
+            try:
+                for request in requests:
+                    request.check()
+            except InvalidRequest:
+                return None
+        return [*map(self._prepared, requests, block.bodies, block.documents)], block
+
+    def _prepared(self, request: Request[R], body: bytes, document: str) -> Prepared[R]:
         return Prepared(
             path=self.path,
-            body=encoded[0],
-            document=encoded[1],
+            body=body,
+            document=document,
             reply=self.reply,
             safety=self.safety,
             send_by=self.send_by(request),

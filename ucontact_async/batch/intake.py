@@ -10,21 +10,17 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
-import msgspec
 
-from ..endpoint import Prepared, Request
-from ..errors import InvalidRequest, OutcomeUnknown, ReplyLost, UContactError
-from ..text import Rules
-from .journal import DOUBTED, Entry, Memory, Recalled
+from ..endpoint import Request
+from ..errors import OutcomeUnknown, ReplyLost, UContactError
+from .journal import DOUBTED, Memory, Recalled
 from .journal_removals import REMOVALS
-from .operations import identity_of
 from .options import BulkOptions
 from .outcome import REFUSED, Outcome, Status, kept, status_of
-from .sources import Row
+from .preparing import Encoder, Job, LeftOut, Planner, Preparation
 
 __all__ = ["REMOVALS", "Encoder", "Intake", "Job", "LeftOut", "Planner", "Source"]
 
@@ -34,54 +30,6 @@ BLOCK = 256
 
 _TAKES_OFF = "a later call of its number was made since: sent now, it would take that one off"
 _COMES_BACK = "a later removal of its number was made since: sent now, the call would come back"
-
-
-class LeftOut(Exception):
-    """A row of which no request is to be made, and why: a word for programs, a sentence for people."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-
-class Planner(Protocol):
-    """Makes requests of rows, and names their columns."""
-
-    def request(self, row: Row) -> Request[Any]:
-        """Return the request of ``row``, or raise :class:`InvalidRequest` or :class:`LeftOut`."""
-        ...
-
-    def column_of(self, field: str) -> str:
-        """Return the user's name for one of our fields."""
-        ...
-
-
-class Encoder(Protocol):
-    """What makes bytes of a request: a caller, or whoever only looks."""
-
-    @property
-    def rules(self) -> Rules:
-        """What the text formats need to know of the server."""
-        ...
-
-    def prepare(self, request: Request[Any]) -> Prepared[Any]:
-        """Apply all rules of the API to ``request``; raise :class:`InvalidRequest` naming the field."""
-        ...
-
-
-class Job(msgspec.Struct, gc=False, eq=False):
-    """A row that is to be sent; ``id`` and ``key`` are the journal's."""
-
-    index: int
-    row: Row | None
-    request: Request[Any]
-    prepared: Prepared[Any]
-    entry: Entry
-    id: int = 0
-    key: str = ""
-    doubted: bool = False
-    """Whether an earlier run sent it, and never learnt what became of it."""
 
 
 class Source(ABC):
@@ -116,25 +64,26 @@ class Intake:
         room: Callable[[], Awaitable[None]],
         settle: Callable[[Job, Outcome, int | None], Outcome | None],
         blocked: Callable[[Job], Outcome | None] | None = None,
+        lasting: bool = True,
     ) -> None:
         """``emit`` gets outcomes that need no journal; ``room`` returns once the consumer has taken enough of them.
 
         ``settle`` takes a row whose outcome an earlier run lost, and when, or returns what is to be said of it.
-        ``blocked`` gives the outcome of a row that may not go: a dry run says so.
+        ``blocked`` gives the outcome of a row that may not go: a dry run says so. ``lasting`` says whether another
+        process may be asked about the same rows.
         """
         self._source = items if isinstance(items, Source) else _Iterated(items)
-        self._caller = caller
+        self._zone = caller.rules.zone
+        self._preparation = Preparation(caller, planner, lasting=lasting)
         self._journal = journal
         self._options = options
         self._now = now
-        self._planner = planner
         self._emit = emit
         self._room = room
         self._settle = settle
         self._blocked = blocked
         self._jobs: deque[Job] = deque()
         self._reading = asyncio.Lock()
-        self._index = 0
         self._ended = False
         self._stopped = False
         self._overtaken: frozenset[int] | None = None
@@ -173,25 +122,15 @@ class Intake:
 
     async def aclose(self) -> None:
         """Let go of the input; what an asynchronous one had given in advance is settled as stopped."""
-        for item in await self._source.aclose():
-            planned = self._plan(item, self._index)
-            self._index += 1
-            self._emit([stopped(planned) if isinstance(planned, Job) else planned])
+        jobs, outcomes = self._preparation.jobs_of(await self._source.aclose())
+        self._emit([*outcomes, *map(stopped, jobs)])
 
     async def _read_block(self) -> None:
         items = await self._source.block(BLOCK)
         if not items:
             self._ended = True
             return
-        outcomes: list[Outcome] = []
-        jobs: list[Job] = []
-        for item in items:
-            planned = self._plan(item, self._index)
-            self._index += 1
-            if isinstance(planned, Job):
-                jobs.append(planned)
-            else:
-                outcomes.append(planned)
+        jobs, outcomes = self._preparation.jobs_of(items)
         if outcomes:
             self._emit(outcomes)
         recalled = await self._journal.recall([job.entry for job in jobs])
@@ -207,42 +146,6 @@ class Intake:
                 self._known(job, Status(known.status), known.reason or ReplyLost.__name__, why)
             else:
                 self._decide(job, known, now)
-
-    def _plan(self, item: Any, index: int) -> Job | Outcome:
-        row = item if isinstance(item, Row) else None
-        request: Request[Any] | None = None
-        try:
-            if row is not None and self._planner is not None:
-                request = self._planner.request(row)
-            elif isinstance(item, Request):
-                request = item
-            else:
-                raise TypeError(f"item {index} of the input is no request of ucontact_async but {type(item).__name__}")
-            prepared = self._caller.prepare(request)
-        except InvalidRequest as error:
-            return self._invalid(error, index, row, request)
-        except LeftOut as left:
-            return Outcome(index=index, status=Status.SKIPPED, row=row, reason=left.reason, detail=left.detail)
-        content = blake2b(prepared.path.encode() + b"?" + prepared.body, digest_size=16).digest()
-        position = index if row is None else row.number
-        identity = identity_of(request, prepared.body, self._caller.rules.zone)
-        # A login says a password.
-        document = prepared.document if prepared.authenticated else ""
-        entry = Entry(content, identity, position, prepared.path, document)
-        return Job(index, row, request, prepared, entry)
-
-    def _invalid(self, error: InvalidRequest, index: int, row: Row | None, request: Request[Any] | None) -> Outcome:
-        if request is not None and self._planner is not None:
-            error = InvalidRequest(self._planner.column_of(error.field), error.reason)
-        return Outcome(
-            index=index,
-            status=Status.SKIPPED,
-            request=request,
-            row=row,
-            error=kept(error),
-            reason="invalid",
-            detail=str(error),
-        )
 
     def _decide(self, job: Job, known: Recalled, now: datetime) -> None:
         """Enqueue ``job``, or settle it for what is known of it."""
@@ -298,7 +201,7 @@ class Intake:
         if moment is None or self._options.allow_past:
             return False
         if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=self._caller.rules.zone)
+            moment = moment.replace(tzinfo=self._zone)
         return bool(moment < now)
 
     def _known(self, job: Job, status: Status, reason: str, detail: str) -> None:

@@ -7,6 +7,7 @@ intake's, whether it is sent again the caller's.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
@@ -25,13 +26,14 @@ from .clearance import Clearance, permit_of
 from .flight import RowFlight
 from .fuse import Fuse
 from .intake import Intake, Job, Planner, Source, failed, stopped, succeeded
-from .journal import FileJournal, Header, Journal, OpenJournal
+from .journal import Header, OpenJournal
 from .later import WAITERS, Later, Unsettled
 from .options import BulkOptions
 from .outbox import Outbox
 from .outcome import Outcome, Status, doubtful
 from .places import Places
 from .report import Report
+from .transient import journal_of
 from .watching import Watchable
 
 __all__ = ["Bulk"]
@@ -71,7 +73,7 @@ class Bulk(Watchable):
         self._server = server
         self._spawn = spawn
         self._planner = planner
-        self._open_journal = open_journal or self._open_file
+        self._open_journal = open_journal or functools.partial(journal_of, options=options, now=now)
         self._lane = lane
         self._now = now
         self._pace = pace
@@ -129,14 +131,11 @@ class Bulk(Watchable):
             room=self._outbox.room,
             settle=self._later.take,
             blocked=None if self._clearance is None else self._clearance.blocked,
+            lasting=self._journal.durable,
         )
         # A task of the client, not of the consumer: who is cancelled in the block must not cancel calls on the wire.
         self._running = self._spawn(self._run())
         return self
-
-    async def _open_file(self, header: Header, deliver: Callable[[list[Any]], None]) -> Journal:
-        path = None if self.options.dry_run else self.options.journal
-        return await FileJournal.open(path, header, deliver=deliver, amended=self.options.amended, now=self._now)
 
     async def __aexit__(self, *exc_info: object) -> None:
         if not self._outbox.closed:
