@@ -20,7 +20,7 @@ from collections import Counter
 
 from ucontact_async import NotSent, Settings, UContactError
 from ucontact_async.pool import Attempt, Outgoing, SessionLane
-from ucontact_async.settings import Secret
+from ucontact_async.settings import Secret, Tls
 
 ENDS = ("answer", "answer", "reset", "reset", "close", "hang", "refuse", "success")
 SIZES = (65_537, 131_072, 131_073, 400_000, 2_000_000, 6_000_000)
