@@ -192,9 +192,9 @@ class Link(asyncio.BufferedProtocol):
         """Be done with the request: be idle, or be closed."""
         assert self.attempt is not None
         self.log.enter(self.attempt.take_flight(), answer, first=not self.answers)
+        self.attempt.transport = None  # who wakes cancelled must not abort what is another's by then
         self.waiter = self.attempt = None
-        self.deadline = math.inf
-        self._filled = 0
+        self.deadline, self._filled = math.inf, 0
         self.answers += 1
         self._lane.freed(self, keep=keep)
 
@@ -286,7 +286,7 @@ class CommandLane:
                 answer = await link.read_on(outgoing, attempt, deadline)
         except BaseException as error:
             attempt.abort()
-            if link is not None:
+            if link is not None and link.attempt in (attempt, None):
                 self.drop(link)
             failure = failure_of(error, attempt, outgoing)
             if failure is None:

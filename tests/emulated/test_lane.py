@@ -270,6 +270,31 @@ async def test_a_late_answer_to_a_lost_request_is_nobodys():
     assert (len(server.requests), server.connections) == (5, 3)
 
 
+async def test_who_is_cancelled_in_the_turn_of_its_answer_leaves_the_connection_to_the_next():
+    """A connection that was answered is free at once: its last user, cancelled before it wakes, must not close it."""
+    answered = asyncio.Event()
+
+    class Watched(Attempt):
+        def take_flight(self):
+            answered.set()
+            return super().take_flight()
+
+    def script(connection, number, request):
+        time.sleep(0.02)
+        connection.sendall(ANSWER)
+
+    with Scripted(script) as server:
+        lane = lane_of(server.url)
+        await told(lane)
+        first = asyncio.ensure_future(lane.exchange(outgoing(), Watched()))
+        await answered.wait()  # we wake before the task does
+        first.cancel()
+        assert (await told(lane))[0] == 200
+        assert first.cancelled()
+        await lane.aclose()
+    assert (len(server.requests), server.connections) == (3, 1)
+
+
 async def test_a_connection_that_breaks_while_it_is_idle_is_replaced():
     """A reset or an end that is seen before the first byte costs a new connection and nothing else."""
 
