@@ -284,8 +284,9 @@ MUTANTS = {
     "lane: a lease that was given up is kept": [
         Edit(
             "lane.py",
-            "            attempt.abort()\n            if link is not None:\n                self.drop(link)\n",
-            "            if link is not None and link.attempt is not None:\n"
+            "            attempt.abort()\n            if link is not None and link.attempt in (attempt, None):\n"
+            "                self.drop(link)\n",
+            "            if link is not None and link.attempt is attempt:\n"
             '                link.free(Answer(0, {}, b""), keep=True)\n',
         ),
     ],
