@@ -2,11 +2,16 @@
 
 import argparse
 import asyncio
+import gc
 import json
 import signal
+import socket
 import subprocess
 import sys
+import warnings
+from contextlib import closing
 from time import monotonic
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -308,3 +313,17 @@ def test_users_get_the_fixtures_from_the_plugin(pytester):
         """
     )
     pytester.runpytest_subprocess().assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_is_being_accepted_at_the_end_is_closed(turns):
+    """However far the loop has come with a connection when the emulator ends, its socket is closed."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        async with Emulator() as emulator:
+            with closing(socket.create_connection(("127.0.0.1", urlsplit(emulator.url).port))):
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []

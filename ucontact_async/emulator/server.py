@@ -44,6 +44,9 @@ _quiet.disabled = True
 
 _ADMIN = "/_emulator/"
 _LINE_LIMIT = 65_536
+# A connection that was accepted is the server's three turns of the loop later; one that is not yet when the listener is
+# closed is forgotten unclosed by asyncio.
+_TURNS = 4
 _GRACE = 0.1
 
 
@@ -174,9 +177,14 @@ class Emulator:
         if self._refusal is not None:
             self._refusal.cancel()
             await asyncio.gather(self._refusal, return_exceptions=True)
-        for listener in (self._listener, self._backup_listener):
-            if listener is not None:
-                listener.close()
+        listeners = [listener for listener in (self._listener, self._backup_listener) if listener is not None]
+        for listener in listeners:
+            for sock in listener.sockets:
+                asyncio.get_running_loop().remove_reader(sock)
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        for listener in listeners:
+            listener.close()
         self._wallboard.close()
         if self._server is not None:
             self._server.pre_shutdown()
