@@ -49,8 +49,11 @@ def fault(**rule):
 
 async def test_to_watch_is_to_run(emulator):
     """Where nobody reads the outcomes whoever watches has them counted, and sees the run to its end."""
+    events = []
     async with client_of(emulator) as uc, uc.stream(calls(600)) as run:
-        events = [event async for event in run.events(every=0.01)]
+        async for event in run.events(every=0.01):
+            events.append(event)
+            uc.limiter.max_concurrency = 8
     assert len(emulator.ledger) == run.report.succeeded == 600
     looks = [event for event in events if isinstance(event, Progress)]
     assert events[0] is looks[0]
@@ -141,7 +144,7 @@ async def test_a_server_out_of_reach(emulator):
         uc.listen(events.append, GateClosed, GateOpened, LoggedIn)
         await uc.login()
         emulator.set_faults(fault(fault="refuse", seconds=0.2, count=1))
-        await uc.bulk(calls(5))
+        await uc.bulk(calls(5), max_concurrency=1)
     assert events[0] == LoggedIn(generation=1)
     assert isinstance(events[1], GateClosed)
     assert not events[1].reached

@@ -9,7 +9,7 @@ import asyncio
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -35,7 +35,9 @@ class Attendant:
 
     faults: Faults | None = None
 
-    def __init__(self, service: Service, ledger: Ledger, switches: Switches, refuse: Callable[[float], None]) -> None:
+    def __init__(
+        self, service: Service, ledger: Ledger, switches: Switches, refuse: Callable[[float], Awaitable[None]]
+    ) -> None:
         """``refuse`` makes the port refuse connections for so many seconds."""
         self._service = service
         self._ledger = ledger
@@ -89,7 +91,7 @@ class Attendant:
     async def _end_unread(self, request: web.BaseRequest, latency: float, rule: Rule) -> Written:
         await asyncio.sleep(latency)
         if rule.fault == "refuse":
-            self._refuse(rule.delay)
+            await self._refuse(rule.delay)
         return cut(request, reset=rule.fault != "close_before_read")
 
     async def _strike(self, request: web.BaseRequest, call: Call | Answer, chosen: Chosen) -> Written:

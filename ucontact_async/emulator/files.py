@@ -6,7 +6,7 @@ It knows neither calls nor filters. A fault names a file by its path without the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
@@ -37,7 +37,7 @@ class FileHosts:
         switches: Switches,
         *,
         authorise: Authorise,
-        refuse: Callable[[float], None],
+        refuse: Callable[[float], Awaitable[None]],
     ) -> None:
         """``authorise`` is asked where the switches say so; ``refuse`` makes the port refuse connections."""
         self._files = files
@@ -87,7 +87,7 @@ class FileHosts:
             case "hang_before_apply" | "hang_after_apply":
                 await asyncio.get_running_loop().create_future()
             case "refuse":
-                self._refuse(rule.delay)
+                await self._refuse(rule.delay)
         return cut(request, reset=rule.fault.startswith(("reset", "refuse")))
 
 

@@ -44,10 +44,9 @@ _quiet.disabled = True
 
 _ADMIN = "/_emulator/"
 _LINE_LIMIT = 65_536
-# A connection that was accepted is the server's three turns of the loop later; one that is not yet when the listener is
-# closed is forgotten unclosed by asyncio.
-_TURNS = 4
 _GRACE = 0.1
+# How many turns of the loop later, at most, a connection that was accepted is the server's.
+_TURNS = 4
 
 
 class Emulator:
@@ -177,14 +176,9 @@ class Emulator:
         if self._refusal is not None:
             self._refusal.cancel()
             await asyncio.gather(self._refusal, return_exceptions=True)
-        listeners = [listener for listener in (self._listener, self._backup_listener) if listener is not None]
-        for listener in listeners:
-            for sock in listener.sockets:
-                asyncio.get_running_loop().remove_reader(sock)
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
-        for listener in listeners:
-            listener.close()
+        for listener in (self._listener, self._backup_listener):
+            if listener is not None:
+                await _close(listener)
         self._wallboard.close()
         if self._server is not None:
             self._server.pre_shutdown()
@@ -207,12 +201,15 @@ class Emulator:
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._server, sock=sock, ssl=self._ssl, backlog=1024)
 
-    def _refuse(self, seconds: float) -> None:
+    async def _refuse(self, seconds: float) -> None:
         if self._listener is not None and (self._refusal is None or self._refusal.done()):
-            self._listener.close()
-            self._refusal = asyncio.create_task(self._reopen(seconds))
+            refused = asyncio.Event()
+            self._refusal = asyncio.create_task(self._reopen(self._listener, refused, seconds))
+            await refused.wait()
 
-    async def _reopen(self, seconds: float) -> None:
+    async def _reopen(self, listener: asyncio.Server, refused: asyncio.Event, seconds: float) -> None:
+        await _close(listener)
+        refused.set()
         sock = None
         while sock is None:  # some loops close the listening socket a moment later
             with contextlib.suppress(OSError):
@@ -271,6 +268,15 @@ class Emulator:
         except SettingsError as error:
             return Answer(400, {"Content-Type": "text/plain;charset=UTF-8"}, str(error).encode())
         return Answer(204, {}, b"")
+
+
+async def _close(listener: asyncio.Server) -> None:
+    """Accept nobody from now on, and close once all who were accepted are known: asyncio would forget them unclosed."""
+    for sock in listener.sockets:
+        asyncio.get_running_loop().remove_reader(sock)
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+    listener.close()
 
 
 def _port_of(request: web.BaseRequest) -> int:
