@@ -15,6 +15,7 @@ from ucontact_async.batch.history import History
 from ucontact_async.batch.outcome import Outcome, Status
 from ucontact_async.batch.report import Report
 from ucontact_async.batch.sources import Row
+from ucontact_async.cli.language import spoken
 from ucontact_async.cli.progress import ProgressLine, view_of
 from ucontact_async.limiter import LimiterStats
 
@@ -143,6 +144,9 @@ def test_a_dumb_terminal_gets_a_line(monkeypatch):
     assert "50%" in terminal.getvalue()
     assert "50 succeeded  0 failed  1 unknown" in terminal.getvalue()
     assert pipe.getvalue() == ""
+    with spoken("es"):
+        view_of(100, terminal).show(seen(run_of(problem(50))[0]))
+    assert "50 exitosas  0 fallidas  1 desconocidas  0 omitidas  ..." in terminal.getvalue()
 
 
 @pytest.mark.parametrize("width", [40, 100])
@@ -166,6 +170,13 @@ def test_a_terminal_is_redrawn(monkeypatch, width):
     for expected in ("50%", "50 succeeded", "1 failed", "1 unknown", "3 of 8 on the wire", "row 40", "row 50"):
         assert expected in said
     assert "12 s" in said
+    with spoken("es"):
+        view.note(problem(60, detail="the consumer left"))
+        console.print(view.drawing(seen(report), width))
+    said = console.file.getvalue().removeprefix(said)
+    for expected in ("faltan ", "50 exitosas", "1 fallidas", "filas/s, 3 de 8 en curso", "descansa 12 s"):
+        assert expected in said
+    assert "fila 60 desconocida: " in said
     assert max(map(len, said.splitlines())) <= width
     view.show(seen(report))
     view.close()

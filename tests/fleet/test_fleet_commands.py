@@ -213,5 +213,7 @@ def test_rows_that_cannot_be_taken_are_listed(fleet_url, monkeypatch, capsys, tm
     assert "nonsense" in (tmp_path / "contacts.csv.rejects.csv").read_text(encoding="utf-8")
     assert main(["fleet", "status"]) == 0
     assert re.search(r"contacts\.csv +1 +1 +0 ", capsys.readouterr().out)
+    assert main(["--lang", "es", "fleet", "status"]) == 0
+    assert re.match("LOTE +FILAS +PLANIFICADAS +ENVIADAS +EXITOSAS ", capsys.readouterr().out)
     assert main(["fleet", "drain"]) == 0
     assert main([*load, "--operation", "respool"]) == 2

@@ -25,7 +25,9 @@ from .command import (
     say,
     server_of,
     signals,
+    tell,
 )
+from .language import translated
 from .mapping import add_map, mapping_of
 from .undo import add_undo
 from .unknown import add_answers, answers_of, list_unknown
@@ -223,10 +225,10 @@ def _options_of(args: argparse.Namespace, operation: str, digest: str, rules: Di
 
 def _print_loaded(loaded: Loaded, rejected: int, path: Path | None) -> int:
     report = loaded.report
-    print(f"{loaded.rows} rows: {loaded.planned} to be sent, {report.rows} not")
+    tell(f"{loaded.rows} rows: {loaded.planned} to be sent, {report.rows} not")
     print_reasons(report)
     if rejected:
-        print(f"not taken: {path} ({rejected} rows, each with its reason)")
+        tell(f"not taken: {path} ({rejected} rows, each with its reason)")
     return exit_code(report)
 
 
@@ -247,10 +249,10 @@ async def _work(args: argparse.Namespace, database: Database) -> int:
         say(f"working on {database} for {uc.settings.url}")
         with signals(stop):
             report = await worker.run(once=args.once)
-    print(f"{report.summary()} in {report.seconds:.1f} s")
+    tell(f"{report.summary()} in {report.seconds:.1f} s")
     print_reasons(report)
     if report.stopped and not worker.told:
-        print(f"left: {report.stopped}")
+        tell(f"left: {report.stopped}")
         return STOPPED
     return UNKNOWN if report.unknown else INCOMPLETE if report.failed or report.skipped else DONE
 
@@ -317,13 +319,23 @@ def _table(found: Overview) -> str:
     ]
     total = sum(worker.rows for worker in found.workers)
     workers = [
-        (printable(w.name, 40), w.state, w.shards, w.rows, _share(w.rows, total), f"{w.seconds:.0f}", w.user, w.server)
+        (
+            printable(w.name, 40),
+            translated(w.state),
+            w.shards,
+            w.rows,
+            _share(w.rows, total),
+            f"{w.seconds:.0f}",
+            w.user,
+            w.server,
+        )
         for w in found.workers
     ]
-    heads = ("BATCH", "ROWS", "PLANNED", "SENT", "SUCCEEDED", "FAILED", "UNKNOWN", "SKIPPED", "USER", "SERVER")
-    tables: list[list[tuple[object, ...]]] = [[heads, *batches]]
+    heads = ["BATCH", "ROWS", "PLANNED", "SENT", "SUCCEEDED", "FAILED", "UNKNOWN", "SKIPPED", "USER", "SERVER"]
+    tables: list[list[tuple[object, ...]]] = [[tuple(map(translated, heads)), *batches]]
     if workers:
-        tables.append([("WORKER", "STATE", "SHARDS", "ROWS", "SHARE", "SECONDS", "USER", "SERVER"), *workers])
+        heads = ["WORKER", "STATE", "SHARDS", "ROWS", "SHARE", "SECONDS", "USER", "SERVER"]
+        tables.append([tuple(map(translated, heads)), *workers])
     return "\n\n".join(aligned([[*map(str, row)] for row in table]) for table in tables)
 
 

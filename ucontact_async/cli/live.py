@@ -14,6 +14,7 @@ from rich.text import Text
 from ..batch.outcome import Outcome, Status
 from ..events import Progress
 from ..text import printable
+from .language import translated
 
 __all__ = ["LiveView"]
 
@@ -44,7 +45,7 @@ class LiveView:
         if outcome.status in (Status.FAILED, Status.UNKNOWN) and not outcome.earlier:
             why = printable(outcome.detail or outcome.reason, 200)
             style = _STYLES[outcome.status]
-            told = f"{outcome.position} {outcome.status}: {why}"
+            told = f"{translated(f'{outcome.position} {outcome.status}')}: {translated(why)}"
             self._problems.append(Text(told, style=style, no_wrap=True, overflow="ellipsis"))
 
     def show(self, seen: Progress) -> None:
@@ -70,14 +71,14 @@ class LiveView:
         bar.add_column(justify="right", no_wrap=True)
         bar.add_row(
             ProgressBar(total=1.0, completed=share, complete_style="cyan", finished_style="cyan"),
-            f"{share:.0%}  {left} left",
+            translated(f"{share:.0%}  {left} left"),
         )
-        wire = f"{seen.in_flight} of {seen.max_concurrency} on the wire"
-        pace = Text(f"{rate:,.0f} rows/s, {wire}")
+        wire = f"{rate:,.0f} rows/s, {seen.in_flight} of {seen.max_concurrency} on the wire"
+        pace = Text(translated(wire))
         if seen.gate != "open":
             rest = f"the server gets a rest for {seen.gate_seconds:.0f} s"
             told = "asking whether the server is well" if seen.gate == "probing" else rest
-            pace.append(("\n" if narrow else ", ") + told, style="yellow")
+            pace.append(("\n" if narrow else ", ") + translated(told), style="yellow")
         return Group(bar, _counts(seen, narrow=narrow), pace, *self._problems)
 
 
@@ -86,7 +87,7 @@ def _counts(seen: Progress, *, narrow: bool) -> Table:
     cells = []
     for name, style in _STYLES.items():
         count: int = getattr(seen, name)
-        cells.append(Text(f"{count:,} {name}", style=style if count else "dim"))
+        cells.append(Text(f"{count:,} {translated(name)}", style=style if count else "dim"))
     for start in range(0, len(cells), 2 if narrow else 4):
         counts.add_row(*cells[start : start + (2 if narrow else 4)])
     return counts

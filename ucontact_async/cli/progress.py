@@ -8,6 +8,7 @@ from typing import Protocol, TextIO
 
 from ..batch.outcome import Outcome
 from ..events import Progress
+from .language import translated
 
 __all__ = ["EVERY", "ProgressLine", "View", "view_of"]
 
@@ -66,8 +67,10 @@ class ProgressLine:
         share = min(self._line / self._total, 1.0)
         left = f"{seconds / share - seconds:.0f} s left" if share > 0 else "..."
         self._write(
-            f"{share:4.0%}  {seen.rows / max(seconds, 0.001):,.0f}/s  {seen.succeeded} succeeded  "
-            f"{seen.failed} failed  {seen.unknown} unknown  {seen.skipped} skipped  {left}"
+            translated(
+                f"{share:4.0%}  {seen.rows / max(seconds, 0.001):,.0f}/s  {seen.succeeded} succeeded  "
+                f"{seen.failed} failed  {seen.unknown} unknown  {seen.skipped} skipped  {left}"
+            )
         )
 
     def close(self) -> None:
