@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import anyio.to_thread
 import msgspec
 
 from ..api.recordings import Recording
@@ -126,11 +127,8 @@ async def audit_double_dials(
     if tries < 1:
         raise SettingsError("tries is 1 or more")
     window = _Window(since, until, zone_of(timezone))
-    if isinstance(asked, str | os.PathLike):
-        with open_journal(asked) as journal:
-            contacts = _contacts(_rows(journal), window)
-    elif isinstance(asked, JournalRows):
-        contacts = _contacts(_rows(asked), window)
+    if isinstance(asked, str | os.PathLike | JournalRows):
+        contacts = await anyio.to_thread.run_sync(_read, asked, window)
     else:
         contacts = _contacts(((request, "succeeded") for request in asked), window)
     audit = DialAudit(numbers=len(contacts))
@@ -171,6 +169,14 @@ def _rows(journal: JournalRows) -> Iterator[tuple[Request[Any], str]]:
     for row in journal.all():
         if row.request is not None:
             yield row.request, row.status
+
+
+def _read(asked: str | os.PathLike[str] | JournalRows, window: _Window) -> dict[tuple[str, str], _Contact]:
+    """Block for as long as a journal of any length takes to read."""
+    if isinstance(asked, JournalRows):
+        return _contacts(_rows(asked), window)
+    with open_journal(asked) as journal:
+        return _contacts(_rows(journal), window)
 
 
 def _contacts(asked: Iterable[tuple[Request[Any], str]], window: _Window) -> dict[tuple[str, str], _Contact]:
