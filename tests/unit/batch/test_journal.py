@@ -408,7 +408,7 @@ async def test_one_thread_does_it(path):
 
 async def test_a_journal_that_is_refused_leaves_no_thread(path, run):
     """The digest is compared unless ``amended`` is said, and nothing is left of a journal that was not opened."""
-    run(["a"])
+    await asyncio.to_thread(run, ["a"])
     executor = ThreadPoolExecutor(max_workers=1)
     other = Header(HEADER.server, HEADER.operation, "second version")
     with pytest.raises(JournalMismatch):
@@ -569,7 +569,7 @@ async def test_an_executor_that_is_taken_away(path):
     for mark in (waiting, journal.sent(row.id)):
         with pytest.raises(JournalError, match=f"{path} cannot be written: CancelledError"):
             await mark
-    journal._file.close()
+    await asyncio.to_thread(journal._file.close)
 
 
 class Shared(Commits):
