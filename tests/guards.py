@@ -5,6 +5,7 @@
 
 import asyncio
 import gc
+import importlib.util
 import inspect
 import os
 import sqlite3
@@ -46,6 +47,9 @@ ALLOWED = {
     "emulator/wallboard.py:_read": "a page of the package itself, once",
     "emulator/agent_portal.py:_read": "the same",
     "emulator/portal_form.py:_read": "the same",
+    "portal/page.py:bridge_script": "the same",
+    "fleet/database.py:migrations": "files of the package itself, before a worker begins",
+    "batch/sources.py:__init__": "a caller opens an input before it is run",
     "batch/workbook.py:open_source": "a command opens its input before it does anything else",
     "probe/findings.py:write_new": "a command writes its report when all else is done",
     "batch/journal_calls.py:sqlite_version": "asks the engine itself, in memory",
@@ -55,6 +59,8 @@ FOLDER = Path("/proc/self/fd")
 LASTING = ("AnyIO worker thread", "asyncio_", "pytest_timeout")
 # What other libraries keep open as long as their process lives: the fonts that a picture was drawn with.
 KEPT_OPEN = ("/matplotlib/mpl-data/",)
+# Servers of the session, which some tests end and start again.
+RESTARTED = ("postgres",)
 
 
 class _Watch:
@@ -128,6 +134,13 @@ def _children():
     return found
 
 
+def _name_of(child):
+    try:
+        return Path(f"/proc/{child}/comm").read_text().strip()
+    except FileNotFoundError:
+        return ""  # it ended meanwhile
+
+
 def _held():
     """Return the descriptors, threads and child processes of this process."""
     threads = {thread for thread in threading.enumerate() if not thread.name.startswith(LASTING)}
@@ -145,7 +158,16 @@ def _left(before):
         if before[0].get(number) != name and not any(folder in name for folder in KEPT_OPEN)
     ]
     new += [f"thread {thread.name}" for thread in threads - before[1]]
-    return new + [f"child process {child}" for child in children - before[2]]
+    return new + [f"child process {child}" for child in children - before[2] if _name_of(child) not in RESTARTED]
+
+
+@pytest.fixture(scope="session")
+def libuv():
+    """Have the first loop of uvloop made before a test is watched: libuv keeps two pipes for its process."""
+    if importlib.util.find_spec("uvloop") is not None:
+        import uvloop
+
+        uvloop.new_event_loop().close()
 
 
 @pytest.fixture(autouse=True)

@@ -154,12 +154,16 @@ async def load(framework, emulator, folder, *, at_once=100, seconds=5.0):
     figures.twice = sum(times > 1 for times in applied.values())
     figures.lost = len(acknowledged - set(applied))
     figures.sessions = emulator.snapshot()["sessions"]
-    with open_journal(Path(folder) / "march.journal") as journal:
-        counts = journal.counts()
+    counts = await asyncio.to_thread(_counts, Path(folder) / "march.journal")
     figures.unknown = counts.get(Status.UNKNOWN, 0) + counts.get("sent", 0)
     figures.sent = counts.get(Status.SUCCEEDED, 0)
     figures.lost += abs(figures.sent - len(set(applied) - acknowledged))
     return figures
+
+
+def _counts(journal):
+    with open_journal(journal) as rows:
+        return rows.counts()
 
 
 async def main(at_once, seconds):

@@ -538,12 +538,16 @@ async def test_stopping_makes_nothing_unknown(emulator, tmp_path):
 
 async def test_what_was_taken_back_is_sent_again_only_when_asked(emulator, journal):
     """A row that an undo took back is skipped as undone, unless retry_undone is said; one half undone is unknown."""
-    async with client_of(emulator) as uc:
-        await uc.bulk(calls(3), journal=journal)
+
+    def undo():
         with open_journal(journal) as rows:
             first, second, _ = (row.id for row in rows.made())
             rows.begin_undo([first, second])
             rows.end_undo([first], [])
+
+    async with client_of(emulator) as uc:
+        await uc.bulk(calls(3), journal=journal)
+        await asyncio.to_thread(undo)
         expected = {("skipped", "undone"): 1, ("unknown", "undoing"): 1, ("skipped", "done before"): 1}
         report = await uc.bulk(calls(3), journal=journal)
         assert (report.reasons, report.complete) == (expected, False)

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cut_uploads
 
 LARGE = 8 * 2**20
+pytestmark = pytest.mark.usefixtures("libuv")
 
 
 class Lazy:
@@ -37,11 +38,15 @@ class Lazy:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self):
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
         return self
 
     def __exit__(self, *exc_info):
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._accepting.join()
 
     def _accept(self):
         with contextlib.suppress(OSError):

@@ -13,11 +13,18 @@ HOUSE = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(HOUSE))
 
 from tests.fuzz.__main__ import MISSING, arguments, shares  # noqa: E402
+from tests.fuzz.emulated import port  # noqa: E402
 from tests.fuzz.table import TARGETS  # noqa: E402
 from tests.fuzz.target import DEEP, Crash, Draw, Target, expect  # noqa: E402
 
 each_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 NEEDS = {"workbooks": "python_calamine"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _emulator_of_the_process():
+    """It and its loop stay for all inputs."""
+    port()
 
 
 @st.composite
