@@ -7,6 +7,7 @@ import asyncio
 import gc
 import importlib.util
 import inspect
+import linecache
 import os
 import sqlite3
 import sys
@@ -100,8 +101,8 @@ class _Watch:
         frame, places = sys._getframe(2), []
         while frame is not None:
             name, function = frame.f_code.co_filename, frame.f_code.co_name
-            if name.startswith("<frozen importlib"):
-                return  # a lazy import reads its file, once
+            if name.startswith("<frozen importlib") or name == linecache.__file__:
+                return  # a lazy import reads its file, once; the lines of a traceback are read from theirs
             if not places and name.startswith(TESTS):
                 return  # a test's own doing, in a callback that the package calls
             if name.startswith(PACKAGE):
