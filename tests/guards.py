@@ -62,6 +62,7 @@ LASTING = ("AnyIO worker thread", "asyncio_", "pytest_timeout")
 KEPT_OPEN = ("/matplotlib/mpl-data/",)
 # Servers of the session, which some tests end and start again.
 RESTARTED = ("postgres",)
+_AWAITED = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class _Watch:
@@ -98,15 +99,16 @@ class _Watch:
     def _note(self, what):
         if asyncio._get_running_loop() is None:
             return
-        frame, places = sys._getframe(2), []
+        frame, places, awaited = sys._getframe(2), [], False
         while frame is not None:
             name, function = frame.f_code.co_filename, frame.f_code.co_name
             if name.startswith("<frozen importlib") or name == linecache.__file__:
                 return  # a lazy import reads its file, once; the lines of a traceback are read from theirs
-            if not places and name.startswith(TESTS):
-                return  # a test's own doing, in a callback that the package calls
+            if not awaited and name.startswith(TESTS):
+                return  # a test's own doing: in a callback, or by a function of the package that is no coroutine
             if name.startswith(PACKAGE):
                 places.append(f"{name.removeprefix(PACKAGE)}:{function}")
+                awaited = awaited or bool(frame.f_code.co_flags & _AWAITED)
             frame = frame.f_back
         if places and not any(place in ALLOWED for place in places):
             self.found.append(f"{what} in {places[0]}")
