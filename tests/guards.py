@@ -38,7 +38,6 @@ WAITING = {
 # Where the package may, by file and function, and why.
 ALLOWED = {
     "settings.py:zone_of": "the file of a time zone, once, while a client is made",
-    "local_time.py:zone_of": "the same",
     "settings.py:read": "the file of a server's profile, once, while a client is made",
     "token_store.py:_open_private": "some hundred bytes, under a lock between processes that is not kept over a wait",
     "token_store.py:_load": "the same",
