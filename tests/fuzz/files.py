@@ -41,7 +41,7 @@ MEMORY = Path("/dev/shm")
 FOLDER = Path(tempfile.mkdtemp(prefix="ucontact-fuzz-", dir=MEMORY if MEMORY.is_dir() else None))
 _MAKER = os.getpid()
 ENCODINGS = (None, None, None, "utf-8", "cp1252", "utf-16", "utf-32", "utf-7", "shift_jis", "iso2022_jp", "idna")
-ENCODINGS += ("punycode", "unicode_escape", "undefined", "rot13", "no such")
+ENCODINGS += ("punycode", "undefined", "rot13", "no such")
 
 
 REGIONS = ((), ("UY",)) if find_spec("phonenumbers") else ((),)
