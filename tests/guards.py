@@ -13,6 +13,7 @@ import sqlite3
 import sys
 import threading
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,12 @@ def libuv():
         import uvloop
 
         uvloop.new_event_loop().close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tracker():
+    """Have the child that multiprocessing keeps to its end started before a test is watched."""
+    resource_tracker.ensure_running()
 
 
 @pytest.fixture(autouse=True)
