@@ -164,7 +164,7 @@ def _left(before):
     return new + [f"child process {child}" for child in children - before[2] if _name_of(child) not in RESTARTED]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def libuv():
     """Have the first loop of uvloop made before a test is watched: libuv keeps two pipes for its process."""
     if importlib.util.find_spec("uvloop") is not None:
