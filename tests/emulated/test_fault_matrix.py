@@ -30,7 +30,6 @@ async def test_what_is_said_of_a_fault_is_what_the_server_did(case, way):
     assert seen.right(case), seen
 
 
-@pytest.mark.usefixtures("libuv")
 @pytest.mark.parametrize(("case", "way"), cells(("command", REUSED)))
 def test_the_same_under_uvloop(case, way):
     """Another event loop changes nothing of what is said and of what is true; the command has all other ways too."""

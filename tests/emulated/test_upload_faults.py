@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cut_uploads
 
 LARGE = 8 * 2**20
-pytestmark = pytest.mark.usefixtures("libuv")
 
 
 class Lazy:
