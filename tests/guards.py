@@ -165,7 +165,7 @@ def _left(before):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def libuv():
+def _libuv():
     """Have the first loop of uvloop made before a test is watched: libuv keeps two pipes for its process."""
     if importlib.util.find_spec("uvloop") is not None:
         import uvloop

@@ -38,9 +38,10 @@ from .tokens import TokenStore
 from .wire import Reply
 
 if TYPE_CHECKING:
-    from .batch.intake import Planner, Source
+    from .batch.intake import Source
     from .batch.journal import OpenJournal
     from .batch.options import BulkOptions
+    from .batch.preparing import Planner
     from .batch.report import Report
     from .batch.rules.rules import DialRules
     from .batch.runner import Bulk
@@ -292,8 +293,7 @@ class UContact:
         """
         from .batch.runner import Bulk
 
-        if options.rules is None:
-            options = msgspec.structs.replace(options, rules=self._dial_rules)
+        options = msgspec.structs.replace(options, rules=options.rules or self._dial_rules)
         pace = None if options.max_per_second is None else Pace(options.max_per_second)
         bulk = Bulk(
             items,

@@ -25,10 +25,11 @@ from zoneinfo import ZoneInfo
 from ucontact_async.api import ENDPOINTS, endpoint_of
 from ucontact_async.api.dialers import ScheduledCall
 from ucontact_async.batch.amendments import Amendments
-from ucontact_async.batch.intake import Job, outcome_of
+from ucontact_async.batch.intake import outcome_of
 from ucontact_async.batch.journal import Entry
 from ucontact_async.batch.later import Later, Unsettled
 from ucontact_async.batch.outcome import Status
+from ucontact_async.batch.preparing import Job
 from ucontact_async.batch.settle import ReplaceSchedule, Terms
 from ucontact_async.emulator.ledger import Ledger
 from ucontact_async.emulator.state import ContactCentre

@@ -24,8 +24,8 @@ from ucontact_async import (
     UContact,
     open_journal,
 )
-from ucontact_async.batch.intake import LeftOut
 from ucontact_async.batch.journal_calls import calls_since
+from ucontact_async.batch.preparing import LeftOut
 from ucontact_async.batch.rules.caps import Cap
 from ucontact_async.batch.rules.rules import DialRules
 from ucontact_async.batch.undo import Undo

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from .intake import Job
 from .journal import Journal
 from .outcome import Outcome, doubtful
+from .preparing import Job
 
 __all__ = ["Amendments"]
 

@@ -15,11 +15,12 @@ import anyio.to_thread
 from ..api.lists import ListFile
 from ..endpoint import Request
 from ..errors import SettingsError
-from .intake import Job, outcome_of
+from .intake import outcome_of
 from .journal_calls import calls_since
 from .later import Unsettled
 from .options import BulkOptions
 from .outcome import Outcome, Status
+from .preparing import Job
 from .rules.rules import CALLS, Check
 
 __all__ = ["Clearance", "permit_of"]

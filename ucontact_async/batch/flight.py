@@ -5,10 +5,10 @@ from __future__ import annotations
 from ..endpoint import Flight, Safety
 from .amendments import Amendments
 from .clearance import Clearance
-from .intake import Job
 from .journal import DOUBTED, Journal
 from .later import Later
 from .outcome import DESYNC, Outcome, Status
+from .preparing import Job
 from .turns import is_removal
 
 __all__ = ["RowFlight"]

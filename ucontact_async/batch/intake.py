@@ -20,9 +20,9 @@ from .journal import DOUBTED, Memory, Recalled
 from .journal_removals import REMOVALS
 from .options import BulkOptions
 from .outcome import REFUSED, Outcome, Status, kept, status_of
-from .preparing import Encoder, Job, LeftOut, Planner, Preparation
+from .preparing import Encoder, Job, Planner, Preparation
 
-__all__ = ["REMOVALS", "Encoder", "Intake", "Job", "LeftOut", "Planner", "Source"]
+__all__ = ["Intake", "Source", "failed", "outcome_of", "stopped", "succeeded"]
 
 # How many rows one question to the journal covers; also how far the input is read ahead.
 BLOCK = 256

@@ -17,10 +17,11 @@ from ..errors import JournalError, UContactError
 from ..settings import ServerProfile
 from .agenda import Agenda
 from .amendments import Amendments
-from .intake import Intake, Job, outcome_of, stopped
+from .intake import Intake, outcome_of, stopped
 from .journal import DOUBTED, Journal
 from .options import BulkOptions
 from .outcome import Outcome, Status, kept
+from .preparing import Job
 from .replacing import Insertion, Result, Settler, Step
 from .turns import Turns, is_removal
 

@@ -15,8 +15,8 @@ import msgspec
 from ..api.dialers import DialerTask, RemoveSchedule, ScheduledCall
 from ..endpoint import Caller, Flight, Safety
 from ..errors import JournalError, NotSent, OutcomeUnknown, Rejected, UContactError
-from .intake import Job
 from .journal import Journal
+from .preparing import Job
 from .settle import Terms
 
 __all__ = ["Insertion", "Result", "Settler"]

@@ -25,13 +25,14 @@ from .amendments import Amendments
 from .clearance import Clearance, permit_of
 from .flight import RowFlight
 from .fuse import Fuse
-from .intake import Intake, Job, Planner, Source, failed, stopped, succeeded
+from .intake import Intake, Source, failed, stopped, succeeded
 from .journal import Header, OpenJournal
 from .later import WAITERS, Later, Unsettled
 from .options import BulkOptions
 from .outbox import Outbox
 from .outcome import Outcome, Status, doubtful
 from .places import Places
+from .preparing import Job, Planner
 from .report import Report
 from .transient import journal_of
 from .watching import Watchable
@@ -104,8 +105,7 @@ class Bulk(Watchable):
         self._workers = self._limiter.widen(options.max_concurrency)
         # Rows that waited go beside the workers' own, and all together are no more than that.
         self._places = Places(self._width)
-        self._working = 0
-        self._drained = False
+        self._working, self._drained = 0, False
         try:
             self._journal = await self._open_journal(header, self._deliver)
             try:

@@ -32,13 +32,13 @@ class TransientJournal:
     may_leave: Callable[[], bool] | None = None
 
     def __init__(
-        self, deliver: Callable[[list[Any]], None], open_file: Callable[[], Awaitable[Any]], kept: int = KEPT
+        self, deliver: Callable[[list[Any]], None], open_file: Callable[[], Awaitable[FileJournal]], kept: int = KEPT
     ) -> None:
         """``open_file`` opens a journal in a private file, for runs of more than ``kept`` rows."""
         self._deliver = deliver
         self._open_file = open_file
         self._kept = kept
-        self._file: Any = None
+        self._file: FileJournal | None = None
         # A row is a number from 1 on: what it is called, which call it is, where it stands.
         self._contents = bytearray()
         self._identities = array("q")
@@ -50,11 +50,8 @@ class TransientJournal:
     async def recall(self, entries: Sequence[Entry]) -> list[Recalled]:
         """Return what is known of each of ``entries``, entering those that are new."""
         if self._file is None and len(self._positions) + len(entries) > self._kept:
-            await self._move()
-        if self._file is not None:
-            recalled: list[Recalled] = await self._file.recall(entries)
-            return recalled
-        return self._enter(entries)
+            self._file = await self._moved()
+        return self._enter(entries) if self._file is None else await self._file.recall(entries)
 
     def _enter(self, entries: Sequence[Entry]) -> list[Recalled]:
         first, recalled = self._first, []
@@ -79,13 +76,13 @@ class TransientJournal:
         (recalled,) = recollect([entry], {entry.identity: same}, 1, iter([number])).recalled
         return recalled
 
-    async def _move(self) -> None:
-        """Have a file remember what was kept here; its rows get the same numbers."""
-        self._file = await self._open_file()
+    async def _moved(self) -> FileJournal:
+        """Return a file that remembers what was kept here until now; its rows get the same numbers."""
+        file = await self._open_file()
         for begin in range(0, len(self._positions), _BLOCK):
             rows = range(begin, min(begin + _BLOCK, len(self._positions)))
             contents = [bytes(self._contents[_DIGEST * row : _DIGEST * (row + 1)]) for row in rows]
-            await self._file.recall(
+            await file.recall(
                 [
                     Entry(content, self._identities[row], self._positions[row])
                     for row, content in zip(rows, contents, strict=True)
@@ -93,6 +90,7 @@ class TransientJournal:
             )
         self._contents, self._identities, self._positions = bytearray(), array("q"), array("q")
         self._first, self._alike = {}, {}
+        return file
 
     async def overtaken(self, endpoints: Collection[str]) -> frozenset[int]:
         """Return nothing: what this run knows of is as old as itself."""

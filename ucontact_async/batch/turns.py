@@ -14,9 +14,10 @@ from typing import Any
 from ..api.dialers import RemoveContact, RemoveSchedule
 from ..endpoint import Request
 from .agenda import ROOM, Agenda
-from .intake import REMOVALS, Job
 from .journal import Journal
+from .journal_removals import REMOVALS
 from .journal_requests import read_request
+from .preparing import Job
 
 __all__ = ["Turns", "is_removal"]
 

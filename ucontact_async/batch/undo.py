@@ -15,9 +15,9 @@ from typing import Any, Protocol
 from ..endpoint import Request
 from ..errors import SettingsError
 from ..text import Rules
-from .intake import LeftOut
 from .journal_rows import JournalRow
 from .outcome import Outcome, Status
+from .preparing import LeftOut
 from .remedies import remedy_of
 from .sources import Row
 

@@ -13,10 +13,12 @@ from typing import Any
 import msgspec
 
 from ..api import endpoint_of
-from ..batch.intake import REMOVALS, Intake, Job, Planner
+from ..batch.intake import Intake
 from ..batch.journal import DOUBTED, Entry, Recalled
+from ..batch.journal_removals import REMOVALS
 from ..batch.options import BulkOptions
 from ..batch.outcome import Outcome
+from ..batch.preparing import Job, Planner
 from ..batch.recollection import recollect
 from ..batch.report import Report
 from ..batch.rules.rules import DialRules

@@ -21,8 +21,8 @@ from ucontact_async import (
     open_journal,
 )
 from ucontact_async.api import ENDPOINTS, endpoint_of
-from ucontact_async.batch.intake import LeftOut
 from ucontact_async.batch.journal_file import Change, Header, JournalFile
+from ucontact_async.batch.preparing import LeftOut
 from ucontact_async.batch.recollection import Entry
 from ucontact_async.batch.remedies import _OTHER, remedy_of
 from ucontact_async.batch.undo import Undo
