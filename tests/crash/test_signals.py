@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 
 import pytest
 from kill_resume import CONCURRENCY, Command, Server, compare
@@ -166,3 +167,43 @@ def test_a_full_disk_stops_the_run(command, server, start):
     applied = server.applied()
     assert 0 < applied.total() <= statuses["succeeded"] + statuses["sent"] < len(command.calls)
     assert resume(command, server) in (0, 3)
+
+
+FULL_AT_THE_END = """
+import asyncio, os, resource, sys
+from datetime import datetime
+from ucontact_async import JournalError, ScheduledCall, UContact
+from ucontact_async.emulator import Emulator
+
+journal = sys.argv[1]
+
+def fill_the_disk():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(f"{journal}-wal"), resource.RLIM_INFINITY))
+
+async def main():
+    call = ScheduledCall(campaign="Ventas->", destination="099000001", calldate=datetime(2099, 5, 5, 10))
+    rules = [{"endpoint": "Dialers/*", "fault": "latency", "seconds": 0.3}]
+    async with Emulator() as emulator, UContact(emulator.url, user="api", password="secret", timezone="UTC") as uc:
+        emulator.set_faults({"rules": rules})
+        said = []
+        try:
+            async with uc.stream([call], journal=journal) as run:
+                while not emulator.ledger.max_in_flight:
+                    await asyncio.sleep(0.01)
+                fill_the_disk()
+                async for outcome in run:
+                    said.append(outcome.status)
+        except JournalError as error:
+            print(*said, error)
+
+asyncio.run(main())
+"""
+
+
+def test_a_disk_that_is_full_at_the_last_commit(tmp_path):
+    """Calls that ended are told as they ended, and the run says that its journal does not know of it."""
+    journal = tmp_path / "run.db"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_AT_THE_END, str(journal)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stdout == f"succeeded {journal} cannot be written: disk I/O error\n", done.stderr

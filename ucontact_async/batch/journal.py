@@ -288,7 +288,9 @@ class FileJournal(Commits):
         return self._loop.run_in_executor(self._executor, self._file.apply, changes)
 
     async def aclose(self) -> None:
-        """Write what is left and let go of the file."""
+        """Write what is left and let go of the file; raise :class:`JournalError` if not all could be written."""
         await self.flush()
         await self._loop.run_in_executor(self._executor, self._file.close)
         self._executor.shutdown(wait=False)
+        if self._broken is not None:
+            raise self._broken

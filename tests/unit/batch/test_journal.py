@@ -485,7 +485,7 @@ async def main():
     journal.settled(a.id, "succeeded", "", 1, "a")
     await journal.flush()
     assert delivered == ["c", "a"], delivered
-    await journal.aclose()
+    assert await refused(journal.aclose())
 
 asyncio.run(main())
 print("as expected")
@@ -526,7 +526,8 @@ async def test_a_disk_that_turns_read_only(path):
     journal.settled(a.id, "succeeded", "", 1, "a")
     await journal.flush()
     assert delivered == ["c", "a"]
-    await journal.aclose()
+    with pytest.raises(JournalError, match="readonly"):
+        await journal.aclose()
     assert on_disk(path) == ["succeeded", "planned", "planned"]
 
 
