@@ -184,6 +184,15 @@ async def test_too_many_unknown_outcomes_stop_the_run(emulator, journal):
     assert len(emulator.ledger.of(SCHEDULE)) == report.unknown
 
 
+async def test_a_jump_of_unknown_outcomes_stops_the_run(emulator):
+    """Where calls that succeeded came before, ten unknown ones in a hundred are enough: what went well counts too."""
+    emulator.set_faults(rule("close_after_apply", after=300))
+    async with client_of(emulator) as uc:
+        report = await uc.bulk(calls(1000), max_unknown=500, max_concurrency=4)
+    assert 10 <= report.unknown <= 10 + 4
+    assert report.stopped == "unknown outcomes jumped to 10 of the last 100 rows, from 0.0% before (max_unknown_jump)"
+
+
 @pytest.mark.parametrize(("limit", "at_least", "at_most"), [(10, 11, 18), ("5%", 6, 60)])
 async def test_too_many_failures_stop_the_run(emulator, limit, at_least, at_most):
     """max_failures stops a run by number or by share; a share is taken of a hundred rows at least."""

@@ -73,6 +73,8 @@ class Amendments:
         while self._writing is not None:
             await asyncio.wait([self._writing])
         self._journal = None
+        # The last calls of a connection are remembered for as long as it is idle, and hold us: not the run as well.
+        del self._deliver, self._judge, self._fail, self._spawn
 
     async def _write(self, journal: Journal) -> None:
         try:

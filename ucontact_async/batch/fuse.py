@@ -14,7 +14,7 @@ FLOOR = 10
 
 
 class Fuse:
-    """Counts the rows of one run as they are settled."""
+    """Counts the unknown outcomes of one run; it is told of no others, but of how many rows there were."""
 
     def __init__(self, limit: int | None, jump: float | None) -> None:
         """Blow after more than ``limit`` unknown rows, or once their share is ``jump`` times what it was before.
@@ -23,32 +23,26 @@ class Fuse:
         """
         self._limit = limit
         self._jump = jump
-        self._unknown = 0
-        self._latest: deque[bool] = deque()
-        self._recent = 0
+        self._latest: deque[int] = deque()
         self._before = 0
-        self._rows_before = 0
 
-    def blown(self, unknown: bool) -> str | None:
-        """Count one row and return why the run must stop, if it must."""
-        self._latest.append(unknown)
-        self._recent += unknown
-        if len(self._latest) > WINDOW:
-            left = self._latest.popleft()
-            self._recent -= left
-            self._before += left
-            self._rows_before += 1
-        if not unknown or self._limit is None:
+    def blown(self, rows: int) -> str | None:
+        """Count an unknown outcome, the last of so many ``rows``, and return why the run must stop, if it must."""
+        if self._limit is None:
             return None
-        self._unknown += 1
-        if self._unknown > self._limit:
+        self._latest.append(rows)
+        rows_before = rows - WINDOW
+        while self._latest[0] <= rows_before:
+            self._latest.popleft()
+            self._before += 1
+        recent = len(self._latest)
+        if self._before + recent > self._limit:
             return f"more than {self._limit} unknown outcomes (max_unknown)"
-        if self._jump is None or self._rows_before < WINDOW or self._recent < FLOOR:
+        if self._jump is None or rows_before < WINDOW or recent < FLOOR:
             return None
-        share = self._before / self._rows_before
-        if self._recent / WINDOW < self._jump * share:
+        share = self._before / rows_before
+        if recent / WINDOW < self._jump * share:
             return None
         return (
-            f"unknown outcomes jumped to {self._recent} of the last {WINDOW} rows, from {share:.1%} before "
-            "(max_unknown_jump)"
+            f"unknown outcomes jumped to {recent} of the last {WINDOW} rows, from {share:.1%} before (max_unknown_jump)"
         )

@@ -397,7 +397,7 @@ class Bulk(Watchable):
             return
         if isinstance(outcome.error, Unauthorized) or (outcome.error is not None and not self._logged_in):
             self.stop(f"the login failed: {outcome.detail}")
-        elif (why := self._fuse.blown(outcome.status is Status.UNKNOWN)) is not None:
+        elif outcome.status is Status.UNKNOWN and (why := self._fuse.blown(counts.rows)) is not None:
             if not self._stopping.is_set():
                 self._bus.publish(FuseBlown(reason=why))
             self.stop(why)

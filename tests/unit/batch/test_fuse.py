@@ -12,7 +12,7 @@ from ucontact_async.errors import SettingsError
 def rows_until_blown(fuse, rows):
     """Feed rows and return how many it took, and why it blew."""
     for count, unknown in enumerate(rows, 1):
-        if (why := fuse.blown(unknown)) is not None:
+        if unknown and (why := fuse.blown(count)) is not None:
             return count, why
     return None
 
