@@ -17,7 +17,8 @@ PACKAGE = Path(__file__).parent.parent / ROOT
 FLOORS = (  # lowest first; a unit is a module or a sub-package of the root
     "environment errors events java_dates local_time settings text list_file",
     "endpoint codec block_codec wire api contract trust",
-    "pool lane answers desync downloads uploads tokens token_store retry limiter adaptive pace serving",
+    "attempt pool lane link answers desync downloads uploads tokens token_store retry limiter adaptive pace serving",
+    "aftermath",
     "caller",
     "batch recordings login observed",
     "assembly",
@@ -32,9 +33,17 @@ NEIGHBOURS = {0, 1}  # on these floors units may know each other, without cycles
 ALSO = {
     ("tokens", "token_store"),
     ("downloads", "pool"),
+    ("attempt", "uploads"),
+    ("attempt", "desync"),
+    ("pool", "attempt"),
     ("pool", "uploads"),
     ("lane", "pool"),
     ("lane", "answers"),
+    ("lane", "attempt"),
+    ("lane", "link"),
+    ("link", "answers"),
+    ("link", "attempt"),
+    ("link", "desync"),
     ("lane", "desync"),
     ("pool", "desync"),
     ("limiter", "adaptive"),
@@ -48,7 +57,7 @@ TOWERS = {  # beside the floors: all that each may stand on; only the top three 
 TOP = {"__init__", "cli", "__main__"}
 
 CONFINED = {  # a module or call, and the only modules that may use it
-    "aiohttp": "pool lane answers desync downloads uploads serving emulator emulator.*",
+    "aiohttp": "pool lane link answers desync downloads uploads serving emulator emulator.*",
     "anyio": "*",
     "argparse": "cli cli.* __main__",
     "backoff": "retry",

@@ -44,6 +44,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .aftermath import Abandoned, Doubted
     from .api.calls import AgentCall, AgentCallWithData, BlockNumber, CallWorkflow, Disposition, HangUp
     from .api.campaigns import (
         AverageTime,
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
     from .batch.settle import ReplaceSchedule
     from .batch.table import Table
     from .blocking import Blocking, run
-    from .caller import Abandoned, Doubted
     from .client import UContact
     from .contract import openapi_document, postman_collection
     from .endpoint import Request, Safety
@@ -124,7 +124,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Abandoned": "caller",
+    "Abandoned": "aftermath",
     "AgentCall": "api.calls",
     "AgentCallWithData": "api.calls",
     "AverageTime": "api.campaigns",
@@ -143,7 +143,7 @@ _HOMES = {
     "Dialled": "batch.audit",
     "Disposition": "api.calls",
     "DoNotCall": "batch.rules.do_not_call",
-    "Doubted": "caller",
+    "Doubted": "aftermath",
     "DownloadReport": "recordings.report",
     "Downloaded": "recordings.report",
     "Event": "events",

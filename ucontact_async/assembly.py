@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from .caller import Abandoned, Doubted, HttpCaller, Spawn
+from .aftermath import Abandoned, Doubted
+from .attempt import Lane
+from .caller import HttpCaller, Spawn
 from .endpoint import Guard
 from .events import EventBus, JournalLag
 from .lane import CommandLane
 from .limiter import Limiter
 from .login import Login
 from .observed import Observer, observe
-from .pool import Lane, SessionLane
+from .pool import SessionLane
 from .retry import RetryRule
 from .settings import Settings
 from .tokens import TokenManager, TokenStore

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
-import msgspec
-
+from .aftermath import Abandoned, Doubted, SingleFlight
 from .api import endpoint_of
 from .api.campaigns import Campaigns, GetQueueSummary
+from .attempt import Attempt, Lane, Outgoing
 from .endpoint import Endpoint, Flight, Guard, Pass, Prepared, Request, Safety
 from .errors import (
     NotSent,
@@ -28,14 +28,13 @@ from .errors import (
 )
 from .limiter import Limiter, Priority
 from .pace import Pace
-from .pool import Attempt, Lane, Outgoing
 from .retry import RetryRule
 from .settings import Settings
 from .text import Rules
 from .tokens import Token, TokenManager
 from .wire import Answer, Reply, masked, read_answer
 
-__all__ = ["Abandoned", "Doubted", "HttpCaller"]
+__all__ = ["HttpCaller", "Spawn"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -44,48 +43,12 @@ T = TypeVar("T")
 UPLOAD_PACE = 65_536
 
 
-class Abandoned(msgspec.Struct, frozen=True):
-    """An event: a call whose caller was cancelled after the first byte had left, and how it ended.
+class _Try(Attempt, kw_only=True, eq=False):
+    """One try of ours: with which token, since when, and what was answered already."""
 
-    ``error`` is ``None`` where it succeeded with ``reply``.
-    """
-
-    request: Request[Any]
-    reply: Any = None
-    error: UContactError | None = None
-
-    @property
-    def outcome(self) -> str:
-        """``succeeded``, or the name of the error's class."""
-        return "succeeded" if self.error is None else type(self.error).__name__
-
-    def __str__(self) -> str:
-        return f"a cancelled call was finished all the same: {type(self.request).__name__}, {self.outcome}"
-
-
-class Doubted(msgspec.Struct, frozen=True):
-    """An event: a call that was answered, over a connection that gave one answer too many later.
-
-    Its reply, or that it was refused, may be that of another call: nobody knows whether it happened.
-    """
-
-    request: Request[Any]
-
-    def __str__(self) -> str:
-        return f"the answer to a call may be that of another: {type(self.request).__name__}"
-
-
-class _Call(Flight):
-    """A call of its own, of no run."""
-
-    def __init__(self, request: Request[Any], notify: Callable[[Abandoned | Doubted], None] | None) -> None:
-        self._request = request
-        self._notify = notify
-
-    def doubt(self) -> None:
-        super().doubt()
-        if self._notify is not None:
-            self._notify(Doubted(self._request))
+    token: Token | None = None
+    began: float = 0.0
+    answer: Answer | None = None
 
 
 class Spawn(Protocol):
@@ -127,7 +90,8 @@ class HttpCaller:
         self._spawn = spawn
         self._notify = notify
         self._clock = clock
-        self._shown: tuple[Token | None, str | None] = None, None
+        # What is sent with a body, as it was for the latest: many calls in a row differ in nothing else.
+        self._latest: tuple[tuple[str, Reply[Any], float], Token | None, Outgoing] | None = None
         self._done: Answer | None = None
 
     def with_options(self, settings: Settings, priority: Priority, pace: Pace | None = None) -> HttpCaller:
@@ -174,7 +138,7 @@ class HttpCaller:
         it was returned, that is reported as :class:`Doubted`.
         """
         prepared = endpoint.prepare(request, self._rules)
-        flight = _Call(request, self._notify)
+        flight = SingleFlight(request, self._notify)
         if prepared.safety is not Safety.ONCE:
             return await self.perform(prepared, flight, wait=self.settings.wait)
         # From now on, not from the task's first turn: a process may be stopped in between.
@@ -241,8 +205,7 @@ class HttpCaller:
             flight.attempts = tries
             token: Token | None = None
             try:
-                if prepared.authenticated:
-                    token = self._live(refused) or await self.token(refused, wait)
+                token = await self._token_of(prepared, flight, refused, wait)
                 reply = await self._try(prepared, flight, token, send_by, wait)
             except UContactError as error:
                 error.endpoint = prepared.path
@@ -278,10 +241,50 @@ class HttpCaller:
     def _in_time(self, pause: float, wait: float | None, send_by: float | None) -> bool:
         return (wait is None or pause <= wait) and (send_by is None or self._clock() + pause <= send_by)
 
+    def unhindered(self, prepared: Prepared[Any]) -> bool:
+        """Whether :meth:`begin` can only fail for want of a slot or a connection."""
+        plain = prepared.send_by is None and self._pace is None
+        return plain and self.limiter.unhindered and self._live(None) is not None
+
+    def begin(self, prepared: Prepared[Any], flight: Flight, tell: Callable[[Answer | None], None]) -> bool:
+        """Send what was prepared at once; ``False`` says that something has to be waited for, and nothing was done.
+
+        ``tell`` gets an answer, for :meth:`answered`, or ``None``; :meth:`perform` goes on with what did not end there.
+        What has to be durable before the first byte is durable.
+        """
+        token = self._live(None)
+        if token is None or prepared.send_by is not None or flight.forbidden or self._pace is not None:
+            return False
+        if not self.limiter.start():
+            return False
+        attempt = _Try(may_leave=flight.may_leave, flight=flight, token=token, began=self._clock())
+        if flight.may_leave is None or flight.may_leave():
+            flight.progress = flight.begun = attempt
+            flight.attempts = 1
+            if self.lane.begin(self._blank(prepared, token), prepared.body, attempt, tell):
+                return True
+        flight.progress = flight.begun = None
+        self.limiter.release()
+        return False
+
+    def answered(self, prepared: Prepared[Any], flight: Flight, answer: Answer) -> bool:
+        """Return whether what was begun succeeded, which is all there is to do then; else :meth:`perform` goes on."""
+        begun = flight.begun
+        if answer is not self._done or prepared.reply is not Reply.DONE:
+            begun.answer = answer
+            return False
+        flight.begun = None
+        self.limiter.release(self._clock() - begun.began)
+        self.limiter.recovered()
+        return True
+
     async def _try(
         self, prepared: Prepared[R], flight: Flight, token: Token | None, send_by: float | None, wait: float | None
     ) -> R:
-        attempt = Attempt(send_by=send_by, clock=self._clock, may_leave=flight.may_leave, flight=flight)
+        if (begun := flight.begun) is not None:
+            flight.begun = None
+            return self._read(await self._exchange(prepared, begun), prepared)
+        attempt = _Try(send_by=send_by, clock=self._clock, may_leave=flight.may_leave, flight=flight, token=token)
         flight.progress = attempt
         if flight.forbidden:
             attempt.forbid()
@@ -289,31 +292,37 @@ class HttpCaller:
             # A login must not wait for the calls that wait for it.
             if prepared.authenticated and (flight.arms or self._pace is not None or not self.limiter.start()):
                 await self._take_slot(prepared, flight, attempt, wait)
-            outgoing = self._outgoing(prepared, token)
-            began = self._clock()
-            seconds: float | None = None
-            try:
-                answer = await self.lane.exchange(outgoing, attempt)
-                if answer.status < 400:
-                    seconds = self._clock() - began
-            except ReplyLost:
-                if self._clock() - began >= outgoing.timeout:
-                    self.limiter.overloaded(refused=False)
-                raise
-            finally:
-                if prepared.authenticated:
-                    self.limiter.release(seconds)
+            attempt.began = self._clock()
+            answer = await self._exchange(prepared, attempt)
         except asyncio.CancelledError:
             if flight.arms and not attempt.left:
                 flight.withdraw()
             raise
-        # A lane gives one answer for all that are alike: to read "1" again and again would take 6,000 instructions.
-        if answer is not self._done or prepared.reply is not Reply.DONE:
-            return self._read(answer, prepared)
-        return None  # type: ignore[return-value]  # R is None
+        return self._read(answer, prepared)
+
+    async def _exchange(self, prepared: Prepared[Any], attempt: _Try) -> Answer:
+        """Return the answer to ``attempt``, which has a slot, and give that back."""
+        outgoing = self._outgoing(prepared, attempt.token)
+        seconds: float | None = None
+        try:
+            answer = attempt.answer or await self.lane.exchange(outgoing, attempt)
+        except ReplyLost:
+            if self._clock() - attempt.began >= outgoing.timeout:
+                self.limiter.overloaded(refused=False)
+            raise
+        else:
+            if answer.status < 400:
+                seconds = self._clock() - attempt.began
+            return answer
+        finally:
+            if prepared.authenticated:
+                self.limiter.release(seconds)
 
     def _read(self, answer: Answer, prepared: Prepared[R]) -> R:
         reply: Reply[R] = prepared.reply
+        # A lane gives one answer for all that are alike: to read "1" again and again would take 6,000 instructions.
+        if answer is self._done and reply is Reply.DONE:
+            return None  # type: ignore[return-value]  # R is None
         value = read_answer(answer, reply, self.settings.profile)
         if reply is Reply.DONE:
             self._done = answer
@@ -345,6 +354,14 @@ class HttpCaller:
         token = None if self.tokens is None else self.tokens.peek()
         return token if token is None or refused is None or token.generation > refused.generation else None
 
+    async def _token_of(
+        self, prepared: Prepared[Any], flight: Flight, refused: Token | None, wait: float | None
+    ) -> Token | None:
+        if flight.begun is not None:
+            begun: _Try = flight.begun
+            return begun.token
+        return await self.token(refused, wait) if prepared.authenticated else None
+
     async def token(self, refused: Token | None, wait: float | None) -> Token:
         """Return the live token, after a login if there is none or it is the one that was ``refused``."""
         assert self.tokens is not None
@@ -357,16 +374,20 @@ class HttpCaller:
             raise NotSent(f"no login within {wait:g} s", transient=False) from None
 
     def _outgoing(self, prepared: Prepared[Any], token: Token | None) -> Outgoing:
-        if token is not self._shown[0]:
-            self._shown = token, f"{self.settings.token_scheme} {token.value.reveal()}" if token is not None else None
-        settings = self.settings
-        return Outgoing(
-            settings.path(prepared.path),
-            prepared.body,
-            self._shown[1],
-            settings.timeout * prepared.patience + len(prepared.body) // UPLOAD_PACE,
-            prepared.reply.limit,
-        )
+        blank = self._blank(prepared, token)
+        seconds = blank.timeout + len(prepared.body) // UPLOAD_PACE
+        return Outgoing(blank.path, prepared.body, blank.authorization, seconds, blank.limit)
+
+    def _blank(self, prepared: Prepared[Any], token: Token | None) -> Outgoing:
+        """Return what is sent with each body of the same kind, which many calls in a row are of."""
+        kind = prepared.path, prepared.reply, prepared.patience
+        if self._latest is None or self._latest[1] is not token or self._latest[0] != kind:
+            settings = self.settings
+            shown = None if token is None else f"{settings.token_scheme} {token.value.reveal()}"
+            timeout = settings.timeout * prepared.patience
+            blank = Outgoing(settings.path(prepared.path), b"", shown, timeout, prepared.reply.limit)
+            self._latest = kind, token, blank
+        return self._latest[2]
 
     def _note(self, error: UContactError, *, reached: bool) -> None:
         """Tell the limiter what ``error`` says of the server's state; a broken connection says nothing."""

@@ -16,13 +16,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from .aftermath import Abandoned, Doubted
 from .api import endpoint_of
 from .api.calls import Calls
 from .api.campaigns import Campaigns
 from .api.dialers import Dialers
 from .api.watch import Watch
 from .assembly import assemble
-from .caller import Abandoned, Doubted, HttpCaller
+from .caller import HttpCaller
 from .downloads import Downloads
 from .endpoint import Flight, Request, Safety, unlisted
 from .errors import SettingsError
@@ -410,9 +411,8 @@ class UContact:
         return task
 
     def _notify(self, event: Abandoned | Doubted) -> None:
-        extra = {"ucontact_event": type(event).__name__, "ucontact_request": type(event.request).__name__}
-        if isinstance(event, Abandoned):
-            extra["ucontact_outcome"] = event.outcome
+        ended = {"ucontact_outcome": event.outcome} if isinstance(event, Abandoned) else {}
+        extra = {"ucontact_event": type(event).__name__, "ucontact_request": type(event.request).__name__, **ended}
         _log.warning("%s", event, extra=extra)
         self._tell(event)
 

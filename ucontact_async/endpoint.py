@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from .errors import UContactError
     from .text import Rules
+    from .wire import Answer
 
 __all__ = [
     "Caller",
@@ -177,6 +178,9 @@ class Flight:
     progress: Progress | None = None
     forbidden: bool = False
 
+    begun: Any = None
+    """The try that the caller has begun, and of which nobody knows yet how it ends: the caller's own."""
+
     doubted: bool = False
     """Whether one of its answers may be that of another call."""
 
@@ -252,8 +256,24 @@ class Caller(Protocol):
         """Apply all rules of the API to ``request``; raise :class:`InvalidRequest` naming the field."""
         ...
 
+    def unhindered(self, prepared: Prepared[Any]) -> bool:
+        """Whether :meth:`begin` can only fail for want of a slot or a connection."""
+        ...
+
+    def begin(self, prepared: Prepared[Any], flight: Flight, tell: Callable[[Answer | None], None]) -> bool:
+        """Send what was prepared at once; ``False`` says that something has to be waited for, and nothing was done.
+
+        ``tell`` gets an answer, for :meth:`answered`, or ``None``; :meth:`perform` goes on with what did not end there.
+        What has to be durable before the first byte is durable.
+        """
+        ...
+
+    def answered(self, prepared: Prepared[Any], flight: Flight, answer: Answer) -> bool:
+        """Return whether what was begun succeeded, which is all there is to do then; else :meth:`perform` goes on."""
+        ...
+
     async def perform(self, prepared: Prepared[R], flight: Flight, *, wait: float | None) -> R:
-        """Send what was prepared; ``wait`` bounds, in seconds, every wait before the first byte."""
+        """Send what was prepared, or go on with what was begun; ``wait`` bounds, in seconds, every wait before that."""
         ...
 
 

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .api import ENDPOINTS
+from .attempt import Attempt, Lane, Outgoing
 from .caller import HttpCaller
 from .endpoint import Flight, Prepared
 from .errors import OutcomeUnknown, Refused, UContactError
 from .events import EventBus, JournalLag
 from .limiter import LimiterStats, Priority
 from .pace import Pace
-from .pool import Attempt, Lane, Outgoing
 from .settings import Settings
 from .wire import Answer
 
@@ -185,6 +185,10 @@ class ObservedLane:
         """The way that commands take."""
         return self._lane.name
 
+    def begin(self, outgoing: Outgoing, body: bytes, attempt: Attempt, tell: Callable[[Answer | None], None]) -> bool:
+        """Say that there is always something to wait for: nothing goes past :meth:`exchange`."""
+        return False
+
     async def exchange(self, outgoing: Outgoing, attempt: Attempt) -> Answer:
         """Send and return the answer, as the lane below."""
         exchange = self._exchanges.get(outgoing.path, self._other)
@@ -223,6 +227,10 @@ class ObservedCaller(HttpCaller):
     def with_options(self, settings: Settings, priority: Priority, pace: Pace | None = None) -> HttpCaller:
         """Return a caller that shares everything else, its observers too."""
         return self.over(super().with_options(settings, priority, pace), self._observers)
+
+    def begin(self, prepared: Prepared[Any], flight: Flight, tell: Callable[[Answer | None], None]) -> bool:
+        """Say that there is always something to wait for: nothing goes past :meth:`perform`."""
+        return False
 
     async def perform(
         self, prepared: Prepared[R], flight: Flight, *, wait: float | None, asked: float | None = None

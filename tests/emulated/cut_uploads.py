@@ -19,7 +19,8 @@ import time
 from collections import Counter
 
 from ucontact_async import NotSent, Settings, UContactError
-from ucontact_async.pool import Attempt, Outgoing, SessionLane
+from ucontact_async.attempt import Attempt, Outgoing
+from ucontact_async.pool import SessionLane
 from ucontact_async.settings import Secret, Tls
 
 ENDS = ("answer", "answer", "reset", "reset", "close", "hang", "refuse", "success")

@@ -19,10 +19,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from scripted_server import ANSWER, Scripted
 
 from ucontact_async import Doubted, OutcomeUnknown, Rejected, ScheduledCall, UContact
+from ucontact_async.attempt import Attempt, Outgoing
 from ucontact_async.desync import STRAYS, AnswerLog
 from ucontact_async.endpoint import Flight
 from ucontact_async.lane import CommandLane
-from ucontact_async.pool import Attempt, Outgoing, SessionLane
+from ucontact_async.pool import SessionLane
 from ucontact_async.settings import Secret, Settings
 from ucontact_async.wire import Answer
 

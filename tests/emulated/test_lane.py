@@ -17,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from scripted_server import ANSWER, Scripted
 
 from ucontact_async import NotSent, ReplyLost, ScheduledCall, UContact, UContactError, UnreadableReply
+from ucontact_async.attempt import Attempt, Outgoing, Phase
 from ucontact_async.lane import LARGEST, CommandLane
-from ucontact_async.pool import Attempt, Outgoing, Phase, SessionLane
+from ucontact_async.pool import SessionLane
 from ucontact_async.settings import Secret, Settings
 
 BODY = b"callschedule=%7B%7D"

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
 
-from ucontact_async.answers import unchunked
+from ucontact_async.answers import Heads, unchunked
 from ucontact_async.api import ENDPOINTS
 from ucontact_async.api.campaigns import AverageTime, CampaignStatus, OtherStatus, Statuses, Summaries
 from ucontact_async.api.recordings import Found, Recording, parse_calldate
 from ucontact_async.api.session import LoginReply
+from ucontact_async.attempt import Attempt, Phase
 from ucontact_async.errors import (
     OutcomeUnknown,
     Refused,
@@ -20,8 +21,7 @@ from ucontact_async.errors import (
     UnreadableReply,
 )
 from ucontact_async.java_dates import format_java_date, parse_java_date
-from ucontact_async.lane import ROOM, Heads, Link
-from ucontact_async.pool import Attempt, Phase
+from ucontact_async.link import ROOM, Link
 from ucontact_async.settings import Secret, ServerProfile, Settings
 from ucontact_async.wire import Answer, Reply, read_answer, retry_after
 
@@ -102,7 +102,7 @@ def _arrive(pieces: list[bytes], answers: int) -> Answer | str | None:
     lane = SimpleNamespace(loop=LOOP, freed=lambda *_, **__: None, desynchronised=lambda _: None)
     link = Link(SimpleNamespace(transport=transport, protocol=handler), lane, Heads(), answers=answers)
     link.attempt = Attempt(phase=Phase.SENT)
-    link.waiter = waiter = LOOP.create_future()
+    waiter = link.ended()
     for piece in pieces:
         at = 0
         while at < len(piece) and transport.protocol is link and not waiter.done():

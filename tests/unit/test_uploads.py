@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ucontact_async.pool import Attempt
+from ucontact_async.attempt import Attempt
 from ucontact_async.uploads import PIECE, LargeBody
 
 

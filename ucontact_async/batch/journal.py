@@ -81,6 +81,9 @@ class Journal(Memory, Protocol):
         :class:`NotSent` if the row is not ours to send, :class:`JournalError` if none is any more.
         """
 
+    def mark(self, row: int, tell: Callable[[Exception | None], None], step: str = "") -> None:
+        """Do as :meth:`sent` does and ``tell`` what it would raise, or ``None``."""
+
     def planned(self, row: int, reason: str = "") -> None:
         """Take the mark of ``row`` back: it surely did not happen."""
 
@@ -131,12 +134,22 @@ class Commits:
 
     async def sent(self, row: int, step: str = "") -> None:
         """Mark ``row`` as sent; see :class:`Journal`."""
-        if self._broken is not None:
-            raise self._broken
-        durable = self._loop.create_future()
-        self._changes.append(Change(row, "sent", step, 0, durable, None))
-        self._write_now()
+        durable: asyncio.Future[None] = self._loop.create_future()
+
+        def tell(error: Exception | None) -> None:
+            if not durable.done():
+                durable.set_result(None) if error is None else durable.set_exception(error)
+
+        self.mark(row, tell, step)
         await durable
+
+    def mark(self, row: int, tell: Callable[[Exception | None], None], step: str = "") -> None:
+        """Mark ``row`` as sent, and ``tell`` when that is durable; see :class:`Journal`."""
+        if self._broken is not None:
+            tell(self._broken)
+            return
+        self._changes.append(Change(row, "sent", step, 0, tell, None))
+        self._write_now()
 
     def planned(self, row: int, reason: str = "") -> None:
         """Take the mark of ``row`` back: it surely did not happen."""
@@ -173,20 +186,16 @@ class Commits:
         failed = asyncio.CancelledError() if commit.cancelled() else commit.exception()
         error = None if failed is None else self._break(failed)
         refused = commit.result() if failed is None else ()
-        outcomes = []
-        for change in changes:
-            if change.durable is not None and not change.durable.done():
-                if error is not None:
-                    change.durable.set_exception(error)
-                elif change.id in refused:
-                    change.durable.set_exception(self._broken or NotSent("its row is in other hands", transient=False))
-                else:
-                    change.durable.set_result(None)
-            if change.settled is not None:
-                outcomes.append(change.settled)
-        if outcomes:
+        if outcomes := [change.settled for change in changes if change.settled is not None]:
             self._deliver(outcomes)
-        if any(change.durable is not None for change in self._changes):
+        for change in changes:
+            if change.tell is None:
+                continue
+            if error is None and change.id in refused:
+                change.tell(self._broken or NotSent("its row is in other hands", transient=False))
+            else:
+                change.tell(error)
+        if any(change.tell is not None for change in self._changes):
             self._write_now()
         elif self._changes:
             self._write_soon()

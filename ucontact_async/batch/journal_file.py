@@ -6,7 +6,6 @@ row says, for its owner's eyes only, and does not know what that means.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import os
@@ -87,13 +86,13 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct):
-    """A row's next state; what waits for it to be durable, and what is delivered once it is."""
+    """A row's next state; who is told when it is durable, or of the error, and what is delivered then."""
 
     id: int
     status: str
     reason: str
     attempts: int
-    durable: asyncio.Future[None] | None
+    tell: Callable[[Exception | None], None] | None
     settled: Any
 
 

@@ -9,30 +9,29 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from typing import Any, Self
 
 import anyio
 
 from ..endpoint import Caller, Flight
-from ..errors import JournalError, NotSent, ReplyLost, UContactError, Unauthorized
+from ..errors import NotSent, Unauthorized
 from ..events import EventBus, FuseBlown, Stopped, words_of
 from ..limiter import Limiter
 from ..pace import Pace
 from ..settings import ServerProfile
 from .amendments import Amendments
-from .clearance import Clearance, permit_of
-from .flight import RowFlight
+from .clearance import Clearance
+from .crew import Crew
 from .fuse import Fuse
-from .intake import Intake, Source, failed, stopped, succeeded
+from .intake import Intake, Source
 from .journal import Header, OpenJournal
-from .later import WAITERS, Later, Unsettled
+from .later import Later
 from .options import BulkOptions
 from .outbox import Outbox
-from .outcome import Outcome, Status, doubtful
-from .places import Places
-from .preparing import Job, Planner
+from .outcome import Outcome, Status
+from .preparing import Planner
 from .report import Report
 from .transient import journal_of
 from .watching import Watchable
@@ -78,7 +77,6 @@ class Bulk(Watchable):
         self._lane = lane
         self._now = now
         self._pace = pace
-        self._hesitates = pace is not None or options.not_after is not None or options.rules is not None
         self._outbox = Outbox(ordered=options.ordered)
         self._deliver = self._outbox.put
         self._flights: dict[anyio.CancelScope, Flight | None] = {}
@@ -94,8 +92,6 @@ class Bulk(Watchable):
         self._amendments = Amendments(deliver=self._deliver, judge=self._judge, fail=self._fail, spawn=spawn)
         self._stopping = asyncio.Event()
         self._error: BaseException | None = None
-        self._logging_in = asyncio.Lock()
-        self._logged_in = False
         self._hopeless = 0
 
     async def __aenter__(self) -> Self:
@@ -103,9 +99,6 @@ class Bulk(Watchable):
         options = self.options
         header = Header(self._server, options.operation, options.digest, options.keys_only)
         self._workers = self._limiter.widen(options.max_concurrency)
-        # Rows that waited go beside the workers' own, and all together are no more than that.
-        self._places = Places(self._width)
-        self._working, self._drained = 0, False
         try:
             self._journal = await self._open_journal(header, self._deliver)
             try:
@@ -120,11 +113,18 @@ class Bulk(Watchable):
         except BaseException:
             self._limiter.narrow(options.max_concurrency)
             raise
+        self._engage()
+        # A task of the client, not of the consumer: who is cancelled in the block must not cancel calls on the wire.
+        self._running = self._spawn(self._run())
+        return self
+
+    def _engage(self) -> None:
+        """Have workers, and rows for them."""
         self._intake = Intake(
             self._items,
             caller=self._caller,
             journal=self._journal,
-            options=options,
+            options=self.options,
             now=self._now,
             planner=self._planner,
             emit=self._deliver,
@@ -133,9 +133,24 @@ class Bulk(Watchable):
             blocked=None if self._clearance is None else self._clearance.blocked,
             lasting=self._journal.durable,
         )
-        # A task of the client, not of the consumer: who is cancelled in the block must not cancel calls on the wire.
-        self._running = self._spawn(self._run())
-        return self
+        self._crew = Crew(
+            number=self._workers,
+            caller=self._caller,
+            limiter=self._limiter,
+            journal=self._journal,
+            intake=self._intake,
+            later=self._later,
+            amendments=self._amendments,
+            clearance=self._clearance,
+            pace=self._pace,
+            options=self.options,
+            flights=self._flights,
+            clock=self._clock,
+            deliver=self._deliver,
+            judge=self._judge,
+            fail=self._fail,
+            stopping=self._stopping,
+        )
 
     async def __aexit__(self, *exc_info: object) -> None:
         if not self._outbox.closed:
@@ -207,45 +222,13 @@ class Bulk(Watchable):
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._watch, group.cancel_scope)
-                async with anyio.create_task_group() as waiters:
-                    for _ in range(WAITERS):
-                        waiters.start_soon(self._work, lambda: None, self._due, self._later.finish)
-                    async with anyio.create_task_group() as self._staff:
-                        self._hire()
-                    self._later.close()
+                await self._crew.work()
                 group.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001  kept for the consumer
             self._fail(error)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._close()
-
-    @property
-    def _width(self) -> int:
-        """How many rows may be under way now: no more than a crash may make unknown."""
-        return min(self._workers, self._limiter.max_concurrency)
-
-    def _hire(self) -> None:
-        """Have as many workers as the limit allows: it may grow from a few to many while the run goes on."""
-        while self._working < self._places.number and not self._drained:
-            self._working += 1
-            self._staff.start_soon(self._work, self._at_hand, self._fresh, lambda: None)
-
-    def _at_hand(self) -> Job | None:
-        """Return a row that need not be waited for, to a worker that is not one too many or too few."""
-        return self._later.at_hand(self._intake) if self._working == self._width else None
-
-    async def _fresh(self) -> Job | None:
-        """Return the next row of the input; ``None`` at its end, and to a worker that is one too many."""
-        self._places.number = self._width
-        if self._working != self._places.number:
-            if self._working > self._places.number:
-                self._working -= 1
-                return None
-            self._hire()
-        job = await self._later.fresh(self._intake)
-        self._drained = job is None
-        return job
 
     async def _watch(self, workers: anyio.CancelScope) -> None:
         """Stop once the server stayed away from this run; cancel what is still on the wire after the grace."""
@@ -270,132 +253,13 @@ class Bulk(Watchable):
         finally:
             self._outbox.close()
 
-    async def _work(
-        self, at_hand: Callable[[], Job | None], rows: Callable[[], Awaitable[Job | None]], done: Callable[[], None]
-    ) -> None:
-        with anyio.CancelScope() as scope:
-            self._flights[scope] = None
-            try:
-                while not self._stopping.is_set() and (job := at_hand() or await rows()) is not None:
-                    try:
-                        await (self._replace if isinstance(job, Unsettled) else self._send)(job, scope)
-                    finally:
-                        self._flights[scope] = None
-                        self._later.leave(job)
-                        done()
-            except Exception as error:  # noqa: BLE001  kept for the consumer; the other workers end their calls
-                self._fail(error)
-            finally:
-                del self._flights[scope]
-
-    async def _send(self, job: Job, scope: anyio.CancelScope) -> None:
-        flight = self._flights[scope] = RowFlight(self._journal, job, self._later, self._amendments, self._clearance)
-        started = self._clock()
-        try:
-            if (self._hesitates or not self._logged_in) and (blocked := await self._hesitate(job)) is not None:
-                self._settle(job, blocked, flight)
-                return
-            if not self._places.take():
-                await self._places.wait()
-            try:
-                reply = await self._caller.perform(job.prepared, flight, wait=None)
-            finally:
-                self._places.leave()
-        except JournalError:
-            # Not even its mark could be written: nothing of it left, and nothing else may leave.
-            self._deliver([stopped(job)])
-            raise
-        except UContactError as error:
-            if flight.forbidden and flight.lost is None:
-                flight.withdraw()
-                self._deliver([stopped(job)])
-            else:
-                blocked = flight.blocked if isinstance(error, NotSent) else None
-                self._settle(job, blocked or failed(job, error, self._clock() - started), flight)
-        except BaseException:
-            # Cancelled: what left is unknown, what did not leave is as if it had never been read.
-            if flight.left or flight.lost is not None:
-                lost = ReplyLost("the run was stopped before the answer came", phase="sent")
-                flight.lost = lost
-                self._settle(job, failed(job, lost, self._clock() - started), flight)
-            else:
-                self._deliver([stopped(job)])
-            raise
-        else:
-            self._settle(job, succeeded(job, reply, flight.attempts, self._clock() - started), flight)
-
-    async def _hesitate(self, job: Job) -> Outcome | None:
-        """Wait for the pace and for the first login; return what became of ``job`` if it may not go then."""
-        if self._pace is not None:
-            await self._pace.turn()
-        blocked = None if self._clearance is None else await self._clearance.blocks(job)
-        if blocked is None and not self._logged_in:
-            await self._log_in()
-        return blocked
-
-    async def _due(self) -> Job | None:
-        """Return the next row that had to wait and may still go."""
-        while (job := await self._later.next()) is not None:
-            self._places.number = self._width
-            if isinstance(job, Unsettled):
-                if self._clearance is None or (blocked := self._clearance.blocked(job)) is None:
-                    return job
-                self._later.keep(job, blocked.detail)
-            elif not self._intake.turns_away(job):
-                return job
-            self._later.leave(job)
-            self._later.finish()
-        return None
-
-    async def _replace(self, job: Job, scope: anyio.CancelScope) -> None:
-        """Settle a row that had been lost."""
-        assert isinstance(job, Unsettled)
-
-        def board(flight: Flight) -> bool:
-            self._flights[scope] = flight
-            if self._clearance is not None:
-                flight.may_leave = permit_of(self._clearance, job)
-            return not self._stopping.is_set()
-
-        held = False
-
-        async def begin() -> None:
-            nonlocal held
-            await self._log_in()
-            await self._places.wait()
-            held = True
-
-        try:
-            await self._later.settle(job, board, begin)
-        finally:
-            if held:
-                self._places.leave()
-
-    async def _log_in(self) -> None:
-        """Have one worker log in while the others wait: a login that fails costs one row and ends the run."""
-        async with self._logging_in:
-            # Whoever had the lock may have failed and stopped the run: we are cancelled here, then.
-            await anyio.lowlevel.checkpoint()
-            if not self._logged_in:
-                await self._caller.login()
-                self._logged_in = True
-
-    def _settle(self, job: Job, outcome: Outcome, flight: RowFlight) -> None:
-        flight.outcome = outcome = doubtful(outcome) if flight.doubted else outcome
-        reason = self._later.reason(job, outcome, doubted=flight.lost is not None)
-        settled = self._later.take(job, outcome) if outcome.status is Status.UNKNOWN else outcome
-        self._journal.settled(job.id, outcome.status, reason, outcome.attempts, settled)
-        if self._clearance is not None:
-            self._clearance.ended(job, outcome.status)
-        self._judge(outcome)
-
     def _judge(self, outcome: Outcome) -> None:
         """Stop the run where going on would do harm or no good; counts are of this run."""
         counts = self.report.judge(outcome)
         if outcome.status is Status.SUCCEEDED:
             self._hopeless = 0
             return
-        if isinstance(outcome.error, Unauthorized) or (outcome.error is not None and not self._logged_in):
+        if isinstance(outcome.error, Unauthorized) or (outcome.error is not None and not self._crew.logged_in):
             self.stop(f"the login failed: {outcome.detail}")
         elif outcome.status is Status.UNKNOWN and (why := self._fuse.blown(counts.rows)) is not None:
             if not self._stopping.is_set():

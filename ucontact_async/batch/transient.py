@@ -106,6 +106,10 @@ class TransientJournal:
     async def sent(self, row: int, step: str = "") -> None:
         """Do nothing: no mark would outlive this process."""
 
+    def mark(self, row: int, tell: Callable[[Exception | None], None], step: str = "") -> None:
+        """Tell at once that it is done, for the same reason."""
+        tell(None)
+
     def planned(self, row: int, reason: str = "") -> None:
         """Do nothing, for the same reason."""
 

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 from ..api.campaigns import Campaigns
 from ..api.session import EndSession, GetUserToken, Session, UserLogin
+from ..attempt import Attempt, Outgoing
 from ..endpoint import Endpoint, Request
 from ..errors import NotSent, SettingsError
-from ..pool import Attempt, Outgoing, SessionLane
+from ..pool import SessionLane
 from ..settings import Settings
 from ..text import Rules
 from ..trust import trust_of

@@ -28,10 +28,10 @@ MUTANTS = {
         ),
         Edit(
             "caller.py",
-            "                answer = await self.lane.exchange(outgoing, attempt)\n",
-            "                answer = await self.lane.exchange(outgoing, attempt)\n"
-            "                await flight.arm()\n",
+            "            answer = await self._exchange(prepared, attempt)\n",
+            "            answer = await self._exchange(prepared, attempt)\n            await flight.arm()\n",
         ),
+        Edit("batch/chain.py", "elif gear.caller.unhindered(job.prepared):", "elif False:"),
     ],
     "a mark is committed without waiting for the disk": [
         Edit("batch/journal_file.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL"),
@@ -113,7 +113,7 @@ MUTANTS = {
     ],
     "a cancelled row has no outcome": [
         Edit(
-            "batch/runner.py",
+            "batch/crew.py",
             "self._settle(job, failed(job, lost, self._clock() - started), flight)\n            else:",
             "pass\n            else:",
         ),
@@ -153,13 +153,15 @@ MUTANTS = {
         ),
     ],
     "the first byte is noticed too late": [
-        Edit("pool.py", "        self.phase = Phase.SENT\n", ""),
+        Edit("attempt.py", "        self.phase = Phase.SENT\n", ""),
     ],
     "every broken request is incomplete": [
-        Edit("pool.py", 'if transport.get_write_buffer_size() > getattr(transport, "_pending_write", 0):', "if True:"),
+        Edit(
+            "attempt.py", 'if transport.get_write_buffer_size() > getattr(transport, "_pending_write", 0):', "if True:"
+        ),
     ],
     "a cancelled row is called stopped": [
-        Edit("batch/runner.py", "            if flight.left or flight.lost is not None:\n", "            if False:\n"),
+        Edit("batch/crew.py", "            if flight.left or flight.lost is not None:\n", "            if False:\n"),
     ],
     "a 500 is a refusal": [
         Edit("wire.py", "if status == 408 or 500 <= status <= 599:", "if status == 408:"),
@@ -239,10 +241,10 @@ MUTANTS = {
     ],
     "lane: an answer that nobody asked for is not noticed": [
         Edit(
-            "lane.py",
-            "        if waiter is None:\n            self.log.surplus(bytes(self._view[: self._filled]))\n"
+            "link.py",
+            "        if self.attempt is None:\n            self.log.surplus(bytes(self._view[: self._filled]))\n"
             "            self._lane.drop(self)\n            return\n",
-            "        if waiter is None:\n            return\n",
+            "        if self.attempt is None:\n            return\n",
         ),
     ],
     "lane: the guard is gone": [
@@ -251,53 +253,51 @@ MUTANTS = {
     ],
     "lane: the first byte is noticed too late": [
         Edit(
-            "lane.py",
-            "        attempt.connected(self.transport, reused=self.answers > 0)\n"
-            '        self.transport.write(b"%b%d\\r\\n\\r\\n%b" % (head, len(outgoing.body), outgoing.body))\n',
-            '        self.transport.write(b"%b%d\\r\\n\\r\\n%b" % (head, len(outgoing.body), outgoing.body))\n',
+            "link.py",
+            "        attempt.connected(self.transport, reused=self.answers > 0)\n",
+            "",
         ),
     ],
     "lane: a cut answer is accepted": [
         Edit(
-            "lane.py",
+            "link.py",
             "self._view[head.size : end]) if filled >= end else None",
             "self._view[head.size : min(end, filled)])",
         ),
     ],
     "lane: a head without a body is accepted": [
-        Edit("lane.py", "            body, end = None, 0\n", '            body, end = b"1", filled\n'),
+        Edit("link.py", "            body, end = None, 0\n", '            body, end = b"1", filled\n'),
     ],
     "lane: a time-out means not sent": [
         Edit(
-            "lane.py",
-            "link.waiter.set_exception(TimeoutError())",
-            "link.attempt.phase = Phase.WAITING\n                link.waiter.set_exception(TimeoutError())",
+            "link.py",
+            "            self._hand_over().set_exception(error)\n\n",
+            "            if isinstance(error, TimeoutError):\n                self.attempt.phase = Phase.WAITING\n"
+            "            self._hand_over().set_exception(error)\n\n",
         ),
     ],
     "lane: a lost connection means not sent": [
         Edit(
-            "lane.py",
-            "            self.waiter.set_exception(lost)\n",
-            "            self.attempt.phase = Phase.WAITING\n            self.waiter.set_exception(lost)\n",
+            "link.py",
+            "            answered = self.attempt.phase is Phase.ANSWERED\n",
+            "            answered, self.attempt.phase = False, Phase.WAITING\n",
         ),
     ],
     "lane: a lease that was given up is kept": [
         Edit(
             "lane.py",
-            "            attempt.abort()\n            if link is not None and link.attempt in (attempt, None):\n"
-            "                self.drop(link)\n",
-            "            if link is not None and link.attempt is attempt:\n"
-            '                link.free(Answer(0, {}, b""), keep=True)\n',
+            "                attempt.abort()\n                self.drop(broken)\n",
+            '                broken.free(Answer(0, {}, b""), keep=True)\n',
         ),
     ],
     "lane: a connection closed in the turn that made it is written to": [
         Edit("lane.py", "is None or transport.is_closing():", "is None:"),
     ],
     "lane: trailing bytes are accepted": [
-        Edit("lane.py", "if filled > end and self.answers:", "if False:"),
+        Edit("link.py", "if filled > end and self.answers:", "if False:"),
     ],
     "desync: rows of the connection stay as they were": [
-        Edit("lane.py", "            self.log.surplus(bytes(self._view[: self._filled]))\n", ""),
+        Edit("link.py", "            self.log.surplus(bytes(self._view[: self._filled]))\n", ""),
     ],
     "desync: rows of a connection of the session lane stay as they were": [
         Edit("desync.py", "if data and self.used and self.asked == self._answers:", "if False:"),
@@ -326,6 +326,36 @@ MUTANTS = {
     ],
     "desync: an answer in doubt allows another try": [
         Edit("caller.py", "if flight.doubted and flight.lost is not None and safety is Safety.ONCE:", "if False:"),
+    ],
+    "chain: a mark is not waited for": [
+        Edit(
+            "batch/chain.py",
+            "gear.journal.mark(job.id, self._marked)",
+            "gear.journal.mark(job.id, lambda error: None)\n            self._marked(None)",
+        ),
+    ],
+    "chain: a mark that failed is one": [
+        Edit("batch/chain.py", "        if error is None:\n", "        if True:\n"),
+    ],
+    "chain: no row is marked": [
+        Edit("batch/chain.py", "        if not self.placed or not flight.arms:\n", "        if True:\n"),
+    ],
+    "chain: a row that was begun is given up when its run is stopped": [
+        Edit("batch/crew.py", "if chain.job is not None and chain.flight.begun is not None:", "if False:"),
+    ],
+    "chain: every answer is a good one": [
+        Edit("caller.py", "if answer is not self._done or prepared.reply is not Reply.DONE:", "if False:"),
+    ],
+    "chain: what was begun and went wrong is sent again": [
+        Edit(
+            "caller.py",
+            "            flight.begun = None\n            return self._read(await self._exchange(prepared, begun), prepared)\n",
+            "            flight.begun = None\n",
+        ),
+    ],
+    "chain: a token is replaced that was not used": [
+        Edit("caller.py", "            return begun.token\n", "            return await self.token(refused, wait)\n"),
+        Edit("tokens.py", "if self._live is not None and _same(self._live, refused):", "if self._live is not None:"),
     ],
     "settling: inserted without a removal": [
         Edit(
@@ -442,6 +472,13 @@ LIKELY = {
     "desync: a row that was taken back is counted twice": "extra_answer",
     "desync: a row is taken back before it was said": _DISPLACED,
     "desync: an answer in doubt allows another try": "extra_answer+status_429",
+    "chain: a mark is not waited for": "hang_applied,reset_applied",
+    "chain: a mark that failed is one": "disk_full",
+    "chain: no row is marked": "hang_applied,reset_applied",
+    "chain: a row that was begun is given up when its run is stopped": "stop_and_hang,abort",
+    "chain: every answer is a good one": "refusal,empty_body",
+    "chain: what was begun and went wrong is sent again": "reset_applied,hang_applied",
+    "chain: a token is replaced that was not used": "token_dies",
     "settling: inserted without a removal": "reset_applied,hang_applied",
     "settling: the quarantine is not waited for": "late_and_closed",
     "settling: a removal that was lost is sent again at once": "late_and_closed+hang",

@@ -1,0 +1,150 @@
+"""Rows that one worker sends back to back: each from the step that reads the answer to the one before it.
+
+Only what has nothing to wait for goes this way, at two thirds of the work a row. Whatever else turns up is handed back
+to the worker as it is: a row not begun, or begun and not answered as expected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from ..endpoint import Caller
+from ..limiter import Limiter
+from ..wire import Answer
+from .flight import RowFlight
+from .intake import succeeded
+from .journal import Journal
+from .outcome import Outcome
+from .places import Places
+from .preparing import Job
+
+__all__ = ["Chain", "Gear"]
+
+
+class Gear(msgspec.Struct, frozen=True, eq=False):
+    """What all chains of a run use.
+
+    ``flight_of`` a row is what marks it. ``settle`` notes how a row ended and delivers that; ``leave`` notes that it is
+    done.
+    """
+
+    caller: Caller
+    journal: Journal
+    limiter: Limiter
+    places: Places
+    clock: Callable[[], float]
+    flight_of: Callable[[Job], RowFlight]
+    settle: Callable[[Job, Outcome, RowFlight], None]
+    leave: Callable[[Job], None]
+
+
+class Chain:
+    """The rows of one worker; ``job`` is the one that is under way, or was handed back."""
+
+    __slots__ = ("_at_hand", "_boarded", "_gear", "_waiting", "flight", "job", "placed", "started")
+
+    flight: RowFlight
+    started: float
+
+    def __init__(self, gear: Gear, boarded: Callable[[RowFlight], None], at_hand: Callable[[], Job | None]) -> None:
+        """``boarded`` gets the flight of each row before anything else happens: it may be forbidden from then on.
+
+        ``at_hand`` returns the next row, if there is one that may go now; none, once the run is stopped.
+        """
+        self._gear = gear
+        self._at_hand = at_hand
+        self._boarded = boarded
+        self.job: Job | None = None
+        self.placed = False
+        self._waiting: asyncio.Future[None] | None = None
+
+    def take(self, job: Job) -> RowFlight:
+        """Have ``job`` be the one under way."""
+        self.job, self.placed = job, False
+        self.started = self._gear.clock()
+        flight = self.flight = self._gear.flight_of(job)
+        self._boarded(flight)
+        return flight
+
+    async def send(self, job: Job) -> None:
+        """Send ``job`` and those at hand after it; in the end ``job`` is what the worker has to go on with.
+
+        So it is when this is cancelled: what was begun is to be ended, what was not is to be given up.
+        """
+        self._waiting = waiting = asyncio.get_running_loop().create_future()
+        self._begin(job)
+        try:
+            await waiting
+        finally:
+            self._waiting = None
+
+    def give_up(self) -> None:
+        """Let go of a row that was not begun."""
+        self.flight.withdraw()
+        if self.placed:
+            self._gear.places.leave()
+
+    def _begin(self, job: Job) -> None:
+        """Take a place and, where a mark has to be durable first, set it."""
+        flight, gear = self.take(job), self._gear
+        self.placed = gear.places.take()
+        if not self.placed or not flight.arms:
+            self._send()
+        elif gear.caller.unhindered(job.prepared):
+            flight.armed = True
+            gear.limiter.ready += 1
+            gear.journal.mark(job.id, self._marked)
+        else:
+            self._hand_back()
+
+    def _marked(self, error: Exception | None) -> None:
+        self._gear.limiter.ready -= 1
+        if self._waiting is None:
+            return  # given up meanwhile
+        if error is None:
+            self._send()
+            return
+        # The worker asks for the mark again, and is told the same.
+        self.flight.armed = False
+        self._hand_back()
+
+    def _send(self) -> None:
+        try:
+            assert self.job is not None
+            if not self.placed or not self._gear.caller.begin(self.job.prepared, self.flight, self._told):
+                if self._gear.limiter.closed:
+                    self.flight.withdraw()  # nobody knows for how long
+                self._hand_back()
+        except Exception as error:  # noqa: BLE001  the worker raises it
+            self._fail(error)
+
+    def _told(self, answer: Answer | None) -> None:
+        """Go on to the next row, if this one has succeeded and there is one."""
+        try:
+            job, flight, gear = self.job, self.flight, self._gear
+            assert job is not None
+            if answer is None or not gear.caller.answered(job.prepared, flight, answer):
+                self._hand_back()
+                return
+            self.job = None
+            gear.places.leave()
+            gear.settle(job, succeeded(job, None, 1, gear.clock() - self.started), flight)
+            gear.leave(job)
+            if self._waiting is not None and not self._waiting.done() and (job := self._at_hand()) is not None:
+                self._begin(job)
+            else:
+                self._hand_back()
+        except Exception as error:  # noqa: BLE001  the worker raises it
+            self._fail(error)
+
+    def _hand_back(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        if self._waiting is None or self._waiting.done():
+            raise error
+        self._waiting.set_exception(error)
