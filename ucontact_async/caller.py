@@ -91,7 +91,8 @@ class HttpCaller:
         self._notify = notify
         self._clock = clock
         # What is sent with a body, as it was for the latest: many calls in a row differ in nothing else.
-        self._latest: tuple[tuple[str, Reply[Any], float], Token | None, Outgoing] | None = None
+        blank = Outgoing("", b"", None, 0.0, 0)
+        self._latest: tuple[Token | None, str, Reply[Any], float, Outgoing] = None, "", Reply.DONE, 0.0, blank
         self._done: Answer | None = None
 
     def with_options(self, settings: Settings, priority: Priority, pace: Pace | None = None) -> HttpCaller:
@@ -252,7 +253,7 @@ class HttpCaller:
         ``tell`` gets an answer, for :meth:`answered`, or ``None``; :meth:`perform` goes on with what did not end there.
         What has to be durable before the first byte is durable.
         """
-        token = self._live(None)
+        token = None if self.tokens is None else self.tokens.peek()
         if token is None or prepared.send_by is not None or flight.forbidden or self._pace is not None:
             return False
         if not self.limiter.start():
@@ -380,14 +381,15 @@ class HttpCaller:
 
     def _blank(self, prepared: Prepared[Any], token: Token | None) -> Outgoing:
         """Return what is sent with each body of the same kind, which many calls in a row are of."""
-        kind = prepared.path, prepared.reply, prepared.patience
-        if self._latest is None or self._latest[1] is not token or self._latest[0] != kind:
-            settings = self.settings
-            shown = None if token is None else f"{settings.token_scheme} {token.value.reveal()}"
-            timeout = settings.timeout * prepared.patience
-            blank = Outgoing(settings.path(prepared.path), b"", shown, timeout, prepared.reply.limit)
-            self._latest = kind, token, blank
-        return self._latest[2]
+        known, path, reply, patience, blank = self._latest
+        if known is token and path is prepared.path and reply is prepared.reply and patience == prepared.patience:
+            return blank
+        settings = self.settings
+        shown = None if token is None else f"{settings.token_scheme} {token.value.reveal()}"
+        timeout = settings.timeout * prepared.patience
+        blank = Outgoing(settings.path(prepared.path), b"", shown, timeout, prepared.reply.limit)
+        self._latest = token, prepared.path, prepared.reply, prepared.patience, blank
+        return blank
 
     def _note(self, error: UContactError, *, reached: bool) -> None:
         """Tell the limiter what ``error`` says of the server's state; a broken connection says nothing."""

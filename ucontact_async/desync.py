@@ -73,19 +73,16 @@ class AnswerLog:
         """Whether the connection should be used no more, for what is held of it."""
         return len(self._calls) > _ROOM
 
-    def enter(self, call: Flight | None, answer: Answer, *, first: bool = False) -> None:
-        """Note that ``call`` was given ``answer``; the ``first`` that a connection ever gives is its own."""
-        if first:
-            return
+    def enter(self, call: Flight | None, answer: Answer) -> None:
+        """Note that ``call`` was given ``answer``; not the first one of a connection, which is its own."""
         self._calls.append(call)
         last = self._last
-        if answer is last or (last is not None and answer.body == last.body and answer.status == last.status):
-            if self._same == STRAYS:
-                del self._calls[-STRAYS - 1]
-            else:
-                self._same += 1
-        else:
+        if answer is not last and (last is None or answer.body != last.body or answer.status != last.status):
             self._last, self._same = answer, 1
+        elif self._same == STRAYS:
+            del self._calls[-STRAYS - 1]
+        else:
+            self._same += 1
 
     def surplus(self, data: bytes) -> None:
         """Note that ``data`` came and nobody had asked: tell each call that its answer may be that of another."""

@@ -58,6 +58,7 @@ class CommandLane:
         self._probe = probe
         self._heads = Heads()
         self._written: dict[tuple[str, str | None], bytes] = {}
+        self._latest: tuple[Outgoing | None, bytes | None] = None, None
         self._links: set[Link] = set()
         self._idle: list[Link] = []
         self._fit = True
@@ -77,8 +78,11 @@ class CommandLane:
 
         ``tell`` gets the answer in the step that reads it, or ``None``: :meth:`exchange` has what became of it then.
         """
-        head = self._written.get((outgoing.path, outgoing.authorization))
-        if head is None or not self._takes(outgoing, body) or (link := self._ready()) is None:
+        latest, head = self._latest
+        if outgoing is not latest or head is None:
+            head = self._written.get((outgoing.path, outgoing.authorization)) if self._takes(outgoing, b"") else None
+            self._latest = outgoing, head
+        if head is None or len(body) > LARGEST or (link := self._ready()) is None:
             return False
         link.send(head, body, attempt, self._deadline(outgoing.timeout), tell=tell)
         return True

@@ -156,7 +156,11 @@ class Link(asyncio.BufferedProtocol):
             self._filled = 0
             return
         try:
-            answer = self._read()
+            if (answer := self._heads.repeated(self._buffer, self._filled)) is None:
+                answer = self._read()
+            else:
+                self.attempt.phase = Phase.ANSWERED
+                self.free(answer, keep=True)
         except ValueError:
             self._handler.set_response_params(read_until_eof=True, auto_decompress=False)
             self.transport.set_protocol(self._handler)
@@ -177,10 +181,6 @@ class Link(asyncio.BufferedProtocol):
         """Return the answer, ``None`` while it is not whole; ``ValueError`` if aiohttp has to read it."""
         filled = self._filled
         assert self.attempt is not None
-        if (known := self._heads.repeated(self._buffer, filled)) is not None:
-            self.attempt.phase = Phase.ANSWERED
-            self.free(known, keep=True)
-            return known
         head = self._heads.find(self._buffer, filled, self._handler)
         if head is None:
             return None
@@ -233,12 +233,15 @@ class Link(asyncio.BufferedProtocol):
 
     def free(self, answer: Answer, *, keep: bool) -> None:
         """Be done with the request: be idle, or be closed."""
-        assert self.attempt is not None
-        self.log.enter(self.attempt.take_flight(), answer, first=not self.answers)
+        attempt = self.attempt
+        assert attempt is not None
+        if self.answers:  # the first that a connection ever gives is its own
+            self.log.enter(attempt.take_flight(), answer)
         # Who wakes cancelled must not abort what is another's by then; and no circle stays, which nobody would collect.
-        self.attempt.transport = self.attempt.link = None
+        attempt.flight = attempt.transport = attempt.link = None
         self._waiter = self.attempt = None
-        self.deadline, self._filled = math.inf, 0
+        self.deadline = math.inf
+        self._filled = 0
         self.answers += 1
         self._lane.freed(self, keep=keep)
 

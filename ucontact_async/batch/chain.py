@@ -15,9 +15,7 @@ from ..endpoint import Caller
 from ..limiter import Limiter
 from ..wire import Answer
 from .flight import RowFlight
-from .intake import succeeded
 from .journal import Journal
-from .outcome import Outcome
 from .places import Places
 from .preparing import Job
 
@@ -27,8 +25,8 @@ __all__ = ["Chain", "Gear"]
 class Gear(msgspec.Struct, frozen=True, eq=False):
     """What all chains of a run use.
 
-    ``flight_of`` a row is what marks it. ``settle`` notes how a row ended and delivers that; ``leave`` notes that it is
-    done.
+    ``flight_of`` a row is what marks it. ``succeed`` has it noted and delivered that a row was done, at the first try
+    and in so many seconds; ``leave`` notes that it is under way no more.
     """
 
     caller: Caller
@@ -37,7 +35,7 @@ class Gear(msgspec.Struct, frozen=True, eq=False):
     places: Places
     clock: Callable[[], float]
     flight_of: Callable[[Job], RowFlight]
-    settle: Callable[[Job, Outcome, RowFlight], None]
+    succeed: Callable[[Job, RowFlight, float], None]
     leave: Callable[[Job], None]
 
 
@@ -131,7 +129,7 @@ class Chain:
                 return
             self.job = None
             gear.places.leave()
-            gear.settle(job, succeeded(job, None, 1, gear.clock() - self.started), flight)
+            gear.succeed(job, flight, gear.clock() - self.started)
             gear.leave(job)
             if self._waiting is not None and not self._waiting.done() and (job := self._at_hand()) is not None:
                 self._begin(job)

@@ -27,6 +27,7 @@ from .options import BulkOptions
 from .outcome import Outcome, Status, doubtful
 from .places import Places
 from .preparing import Job
+from .turns import is_removal
 
 __all__ = ["Crew"]
 
@@ -87,7 +88,7 @@ class Crew:
             places=self._places,
             clock=clock,
             flight_of=lambda job: RowFlight(journal, job, later, amendments, clearance),
-            settle=self._settle,
+            succeed=self._succeed,
             leave=later.leave,
         )
 
@@ -265,6 +266,16 @@ class Crew:
             if not self.logged_in:
                 await self._caller.login()
                 self.logged_in = True
+
+    def _succeed(self, job: Job, flight: RowFlight, seconds: float) -> None:
+        """Settle a row as most end: there is no clearance where rows go one from the answer to the other."""
+        outcome = succeeded(job, None, 1, seconds)
+        if flight.doubted or is_removal(job.request):
+            self._settle(job, outcome, flight)
+            return
+        flight.outcome = outcome
+        self._journal.settled(job.id, Status.SUCCEEDED, "", 1, outcome)
+        self._judge(outcome)
 
     def _settle(self, job: Job, outcome: Outcome, flight: RowFlight) -> None:
         flight.outcome = outcome = doubtful(outcome) if flight.doubted else outcome

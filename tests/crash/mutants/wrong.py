@@ -349,7 +349,8 @@ MUTANTS = {
     "chain: what was begun and went wrong is sent again": [
         Edit(
             "caller.py",
-            "            flight.begun = None\n            return self._read(await self._exchange(prepared, begun), prepared)\n",
+            "            flight.begun = None\n"
+            "            return self._read(await self._exchange(prepared, begun), prepared)\n",
             "            flight.begun = None\n",
         ),
     ],
@@ -418,7 +419,7 @@ MUTANTS = {
 _DISPLACED = "extra_answer+refusal,extra_answer+status_400,extra_answer+status_404"
 _AT_ONCE = (
     "extra_answer+refusal+stall,extra_answer+status_403+stall,extra_answer+status_403,"
-    "extra_answer+refusal+extra_answer_and_close"
+    "extra_answer+refusal+extra_answer_and_close,extra_answer+redirect_307+extra_answer_and_close"
 )
 
 LIKELY = {
