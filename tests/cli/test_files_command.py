@@ -69,6 +69,40 @@ def test_remember_needs_something_to_remember(schedule, tmp_path, capsys):
     assert "--remember keeps the names that --map gives" in capsys.readouterr().err
 
 
+def test_a_wrong_name_is_not_remembered(schedule, tmp_path, capsys):
+    """Names that the file does not have, or we, are refused once, and not kept to refuse every later run too."""
+    file = tmp_path / "c.csv"
+    file.write_text(FOREIGN, encoding="utf-8")
+    for wrong in ("destinaton=Teléfono", "destination=Telefon"):
+        assert schedule(file, "--map", wrong, "--map", "calldate=Fecha", "--remember", "--dry-run") == 2
+    assert not (tmp_path / "c.csv.columns.toml").exists()
+    capsys.readouterr()
+    assert schedule(file, "--map", "destination=Teléfono", "--map", "calldate=Fecha", "--dry-run") == 1
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        ("c.csv", "c.csv is used by this run itself"),
+        ("folder/../c.csv.journal", "c.csv.journal is used by this run itself"),
+        ("other.csv", "other.csv is there already and holds no rejects"),
+        ("folder", "folder is there already and holds no rejects"),
+        ("nowhere/rejects.csv", "nowhere/rejects.csv does not exist; create it"),
+    ],
+)
+def test_a_report_is_written_over_nothing_but_rejects(schedule, url, tmp_path, capsys, report, told):
+    """--report never ends the input, the journal or a file of somebody's, and what cannot be made is told at once."""
+    file = tmp_path / "c.csv"
+    file.write_text("destination;calldate\n090000001;2099-05-05 10:00\n", encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "other.csv").write_text("mine", encoding="utf-8")
+    before = {path: path.is_dir() or path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    assert schedule(file, "--report", tmp_path / report) == 2
+    assert told in capsys.readouterr().err
+    assert {path: path.is_dir() or path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == before
+    assert calls(url) == {}
+
+
 def test_rejects_survive_a_spreadsheet(schedule, url, tmp_path):
     """Saved again with commas, as a spreadsheet does, and mended in it, the rows are what they were."""
     file = tmp_path / "c.csv"

@@ -113,7 +113,7 @@ def test_a_page_is_whole_and_harmless():
 
 @needs_charts
 def test_a_page_is_for_its_owner_and_never_over_another(tmp_path):
-    """The file is new and private; one that is there already is refused before anything is sent."""
+    """The file is new and private; one that is there already, or cannot be, is refused before anything is sent."""
     from ucontact_async.cli.report_page import check_page, write_page
 
     path = tmp_path / "run.html"
@@ -122,6 +122,8 @@ def test_a_page_is_for_its_owner_and_never_over_another(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(SettingsError, match="is there already"):
         check_page(path)
+    with pytest.raises(SettingsError, match="does not exist; create it"):
+        check_page(tmp_path / "nowhere" / "run.html")
 
 
 class Terminal(io.StringIO):

@@ -266,6 +266,7 @@ def test_an_undo_goes_to_the_server_of_its_journal(centre, command, contacts, jo
         (["--quarantine", "nan"], "--quarantine"),
         (["--max-concurrency", "0"], "--max-concurrency"),
         (["--timezone", ""], "time zone"),
+        (["--report", "JOURNAL"], "holds no rejects"),
     ],
 )
 def test_usage_errors_of_undo(centre, command, contacts, journal, words, said, monkeypatch):
@@ -274,7 +275,7 @@ def test_usage_errors_of_undo(centre, command, contacts, journal, words, said, m
     if "--timezone" in words:
         monkeypatch.delenv("UCONTACT_TIMEZONE")
         words = []
-    code, _, err = command("undo", journal, *words)
+    code, _, err = command("undo", journal, *[journal if word == "JOURNAL" else word for word in words])
     assert (code, said in err, centre.there()) == (2, True, (80, 0))
 
 

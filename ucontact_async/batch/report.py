@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import IO, Self
 
 import msgspec
 
-from ..errors import BulkError, InvalidRequest
+from ..errors import BulkError, InvalidRequest, SettingsError
 from .cells import REPORTED, guarded
 from .outcome import Outcome, Status
 
@@ -18,6 +19,10 @@ __all__ = ["Counts", "Rejects", "Report"]
 
 # Outcomes kept for a look after the run; all of them are in the journal and in the CSV.
 KEPT = 1_000
+
+# The last names in the first line of a file of rejects, also where a spreadsheet has saved it.
+_HEAD = re.compile(rb"\b" + rb"\"?[;,\t|]\"?".join(name.encode() for name in REPORTED) + rb"\b")
+_LOOK = 65_536
 
 
 class Counts(msgspec.Struct):
@@ -132,7 +137,12 @@ class Rejects:
     """
 
     def __init__(self, path: Path | None, columns: tuple[str, ...]) -> None:
-        """``columns`` are those of the input; without a ``path`` nothing is written."""
+        """``columns`` are those of the input; without a ``path`` nothing is written.
+
+        Raises :class:`SettingsError` where no file can be made, and where one is that holds no rejects.
+        """
+        if path is not None:
+            _refuse_other(path)
         self.path = path
         self.rows = 0
         self._columns = tuple(column for column in columns if column not in REPORTED)
@@ -175,6 +185,20 @@ class Rejects:
         kept = [line for line in lines if line[place] not in self._amended or line[place + 1] == Status.UNKNOWN]
         with self.path.open("w", encoding="utf-8-sig", newline="") as file:
             csv.writer(file, delimiter=";").writerows(kept)
+
+
+def _refuse_other(path: Path) -> None:
+    """Raise :class:`SettingsError` unless rejects may be written to ``path``, over those of an earlier run."""
+    if not path.parent.is_dir():
+        raise SettingsError(f"the directory of {path} does not exist; create it")
+    if not path.exists():
+        return
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(_LOOK)
+        if not head or _HEAD.search(head):
+            return
+    raise SettingsError(f"{path} is there already and holds no rejects; give --report another name")
 
 
 def _cell(outcome: Outcome, column: str) -> str:

@@ -19,12 +19,13 @@ from .command import (
     add_server,
     beside,
     client_of,
+    distinct,
     say,
     signals,
     tell,
 )
 from .language import translated
-from .mapping import REJECTS, add_map, mapping_of
+from .mapping import REJECTS, add_map, mapping_of, remember
 
 if TYPE_CHECKING:
     from ..batch.history import History
@@ -145,7 +146,9 @@ async def _run(args: argparse.Namespace) -> int:
     args.no_journal = args.no_journal or (number is not None and args.journal is None)
     options = _options(args, operation.name)
     source = number or open_source(args.file, sheet=args.sheet)
-    planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping_of(args))
+    mapping = mapping_of(args)
+    planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping)
+    remember(args, mapping)
     history = history_of(args)
     say(source.describe())
     rules = rules_of(args, source.columns) if hasattr(args, "rules") else None
@@ -300,7 +303,8 @@ def _report_path(args: argparse.Namespace, number: OneRow | None) -> Path | None
 
 def rejects_of(args: argparse.Namespace) -> Path:
     """Return where the rows that did not succeed go: ``--report``, or beside the file."""
-    return Path(args.report or beside(args.file, REJECTS))
+    journal = [journal_of(args)] if "journal" in args else []
+    return distinct(Path(args.report or beside(args.file, REJECTS)), args.file, *journal)
 
 
 def journal_of(args: argparse.Namespace) -> Path:

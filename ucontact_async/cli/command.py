@@ -28,6 +28,7 @@ __all__ = [
     "aligned",
     "beside",
     "client_of",
+    "distinct",
     "fail",
     "journal_named",
     "say",
@@ -82,6 +83,15 @@ def beside(file: Path, ending: str, *, without: str = "") -> Path:
     if not file.name:
         raise SettingsError(f"{file} is not the path of a file")
     return file.with_name(file.name.removesuffix(without) + ending)
+
+
+def distinct(report: Path, *others: Path) -> Path:
+    """Return ``report``; raise :class:`SettingsError` if it is one of the ``others``, which it would end."""
+    from ..errors import SettingsError
+
+    if report.resolve() in [other.resolve() for other in others]:
+        raise SettingsError(f"{report} is used by this run itself; give --report another name")
+    return report
 
 
 def client_of(args: argparse.Namespace) -> UContact:

@@ -28,7 +28,7 @@ from .command import (
     tell,
 )
 from .language import translated
-from .mapping import add_map, mapping_of
+from .mapping import add_map, mapping_of, remember
 from .undo import add_undo
 from .unknown import add_answers, answers_of, list_unknown
 
@@ -92,7 +92,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     add("--operation", choices=_OPERATIONS, default="schedule", help="what is done with each row (%(default)s)")
     add("--batch", metavar="NAME", help="what the rows are called together (the file's name)")
     add("--campaign", metavar="NAME", help="the campaign of every row, with its arrow: 'Ventas->'")
-    add("--sheet", metavar="NAME", help="which sheet of a workbook (the first)")
+    add("--sheet", metavar="NAME", help="the sheet of a workbook that has several")
     add_map(parser)
     add("--on-duplicate", choices=("refuse", "skip", "allow"), default="refuse", help="the second of two equal rows")
     add("--amended", action="store_true", help="the file was changed since it was loaded")
@@ -182,7 +182,9 @@ async def _load(args: argparse.Namespace, database: Database) -> int:
     uc = _client(args)
     source = open_source(args.file, sheet=args.sheet)
     operation = OPERATIONS[args.operation]
-    planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping_of(args))
+    mapping = mapping_of(args)
+    planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping)
+    remember(args, mapping)
     say(source.describe())
     rules = rules_of(args, source.columns)
     say_ignored(planned, rules)

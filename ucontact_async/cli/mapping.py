@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .command import beside
 
-__all__ = ["REJECTS", "add_map", "mapping_of"]
+__all__ = ["REJECTS", "add_map", "mapping_of", "remember"]
 
 REJECTS = ".rejects.csv"
 _HEADING = (
@@ -25,8 +25,7 @@ def add_map(parser: argparse.ArgumentParser) -> None:
 def mapping_of(args: argparse.Namespace) -> dict[str, str]:
     """Return the file's column names by ours: what ``--map`` says, before what is remembered of the file.
 
-    With ``--remember`` it is kept. The rejects of a file go by what is remembered of the file. Raises
-    :class:`SettingsError` for what is no mapping.
+    The rejects of a file go by what is remembered of the file. Raises :class:`SettingsError` for what is no mapping.
     """
     from ..errors import SettingsError
 
@@ -36,11 +35,15 @@ def mapping_of(args: argparse.Namespace) -> dict[str, str]:
         if not equals or not our.strip() or not their.strip():
             raise SettingsError(f"--map {pair}: write --map OUR=THEIRS, such as --map destination=Telefono")
         mapping[our.strip()] = their.strip()
-    if getattr(args, "remember", False):
-        if not mapping:
-            raise SettingsError("--remember keeps the names that --map gives; give one, or leave it out")
-        _keep(_beside(args.file), mapping)
+    if args.remember and not mapping:
+        raise SettingsError("--remember keeps the names that --map gives; give one, or leave it out")
     return mapping
+
+
+def remember(args: argparse.Namespace, mapping: dict[str, str]) -> None:
+    """Keep ``mapping``, which the file was found to have, where ``--remember`` asks for it."""
+    if args.remember:
+        _keep(_beside(args.file), mapping)
 
 
 def _beside(file: Path) -> Path:

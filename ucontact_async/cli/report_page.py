@@ -45,6 +45,8 @@ def check_page(path: Path) -> None:
         raise SettingsError("--html draws charts: python -m pip install 'ucontact-async[report]'")
     if path.exists():
         raise SettingsError(f"{path} is there already; give --html another name, or remove it")
+    if not path.parent.is_dir():
+        raise SettingsError(f"the directory of {path} does not exist; create it")
 
 
 def write_page(path: Path, report: Report, history: History, facts: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .bulk import add_pace, exit_code, follow, history_of, pace_of, print_report, write_page
-from .command import UNKNOWN, client_of, journal_named, say, tell
+from .command import UNKNOWN, client_of, distinct, journal_named, say, tell
 from .language import translated
 
 if TYPE_CHECKING:
@@ -102,9 +102,10 @@ async def take_back(
 
     _check(args)
     history = history_of(args)
+    journal: Path = args.journal or Path(f"{args.undone}.undo")
     options = BulkOptions(
         **pace_of(args),
-        journal=args.journal or Path(f"{args.undone}.undo"),
+        journal=journal,
         dry_run=args.dry_run,
         on_duplicate="allow",
         repeat=True,
@@ -118,8 +119,8 @@ async def take_back(
         quarantine=timedelta(seconds=args.quarantine),
         dry_run=args.dry_run,
     )
-    rejects = Rejects(Path(args.report or f"{args.undone}.undo.rejects.csv"), undo.columns)
-    open_journal = None if opener is None else opener(None if args.dry_run else options.journal)
+    rejects = Rejects(distinct(Path(args.report or f"{args.undone}.undo.rejects.csv"), journal), undo.columns)
+    open_journal = None if opener is None else opener(None if args.dry_run else journal)
     try:
         stream = uc.run(undo, options, planner=undo, open_journal=open_journal)
         report = await follow(stream, total + 1, rejects, undo.note, history)

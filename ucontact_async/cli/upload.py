@@ -14,7 +14,7 @@ from ..errors import Blocked, JournalMismatch, SettingsError, Unauthorized
 from .bulk import journal_of, rejects_of
 from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals, tell
 from .language import translated
-from .mapping import add_map, mapping_of
+from .mapping import add_map, mapping_of, remember
 
 if TYPE_CHECKING:
     import asyncio
@@ -82,7 +82,9 @@ async def _run(args: argparse.Namespace) -> int:
     if args.no_journal and (args.journal or args.retry_refused):
         raise SettingsError("--no-journal goes with neither --journal nor --retry-refused")
     source = open_source(args.file, sheet=args.sheet)
-    planned = plan(source.columns, UPLOAD, campaign=args.campaign, mapping=mapping_of(args))
+    mapping = mapping_of(args)
+    planned = plan(source.columns, UPLOAD, campaign=args.campaign, mapping=mapping)
+    remember(args, mapping)
     say(source.describe())
     if planned.ignored:
         say(f"columns not used: {', '.join(planned.ignored)}")
