@@ -2,6 +2,8 @@ import asyncio
 import csv
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -277,6 +279,25 @@ def test_unknown_rows_are_exit_3_now_and_later(url, contacts):
     assert (first.returncode, "2 unknown" in first.stdout) == (3, True)
     assert schedule(url, contacts).returncode == 3
     assert set(applied(url).values()) == {1}
+
+
+def test_what_is_said_can_be_typed(url, tmp_path):
+    """What a stopped run names to resume by, and where to look, are whole commands, whatever the file is called."""
+    file = write(tmp_path / "my contacts.csv", HEADER, *ROWS)
+    rule = {"endpoint": "Dialers/*", "fault": "close_after_apply"}
+    ask(url, "faults", method="PUT", body={"rules": [rule]})
+    stopped = schedule(url, file, "--max-unknown", "1")
+    ask(url, "faults", method="PUT", body={"rules": []})
+    (again,) = re.findall("run the same command again: (.+)", stopped.stderr)
+    environment = os.environ | {"UCONTACT_URL": url, "UCONTACT_USER": "api", "UCONTACT_PASSWORD": "secret"}
+    environment |= {"UCONTACT_TIMEZONE": "America/Montevideo"}
+    assert subprocess.run(shlex.split(again), env=environment, capture_output=True, check=False).returncode == 3
+    assert len(applied(url)) == 50
+    counted = run(url, "report", f"{file}.journal")
+    (look,) = re.findall("settle them: ucontact-async (.+)", counted.stderr)
+    assert run(url, *shlex.split(look)).stdout.count("ReplyLost") == 50 - int(
+        re.findall(r"(\d+) succ", counted.stdout)[0]
+    )
 
 
 def test_the_password_may_come_from_a_file(url, contacts, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from .command import (
     client_of,
     distinct,
     say,
+    say_how_to_resume,
     signals,
     tell,
 )
@@ -407,12 +407,12 @@ def _next_step(args: argparse.Namespace, report: Report, rejects: Rejects) -> No
     if args.dry_run:
         say("nothing was sent; the same command without --dry-run sends")
     elif report.stopped and not args.no_journal:
-        say(f"to resume, run the same command again: {shlex.join(sys.argv)}")
+        say_how_to_resume()
     elif ("skipped", "undone") in report.reasons:
         say("what an undo took back is sent again with --retry-undone; let ten minutes pass after the undo")
     elif rejects.rows and not args.no_journal:
         say(
-            f"next: mend {rejects.path}, then run this command with it and "
+            f"next: mend {shlex.quote(str(rejects.path))}, then run this command with it and "
             f"--journal {shlex.quote(str(journal_of(args)))} --amended: what is known there is not sent again"
         )
 

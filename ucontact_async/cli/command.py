@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ __all__ = [
     "fail",
     "journal_named",
     "say",
+    "say_how_to_resume",
     "server_of",
     "signals",
     "tell",
@@ -156,6 +158,13 @@ def signals(stop: Callable[[], object]) -> Iterator[None]:
 def say(text: str) -> None:
     """Tell the person at the terminal, not the program that reads our output."""
     print(translated(text), file=sys.stderr)
+
+
+def say_how_to_resume() -> None:
+    """Say the command that goes on with what was stopped, as it was typed."""
+    # By ``python -m`` the first argument is a file that cannot be run.
+    typed = sys.orig_argv if Path(sys.argv[0]).name == "__main__.py" else sys.argv
+    say(f"to resume, run the same command again: {shlex.join(typed)}")
 
 
 def tell(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def purge(args: argparse.Namespace) -> int:
         with journal_named(), open_journal(path) as journal:
             gone, left = journal.purge(timedelta(days=args.older))
         kept += left
-        why = f"; {left} unknown rows are kept: settle them with `ucontact-async unknown {path}`" if left else ""
+        named = shlex.quote(str(path))
+        why = f"; {left} unknown rows are kept: settle them with `ucontact-async unknown {named}`" if left else ""
         tell(f"{path}: {gone} rows forgotten{why}")
     return INCOMPLETE if kept else DONE

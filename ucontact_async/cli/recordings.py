@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .command import DONE, INCOMPLETE, STOPPED, add_server, client_of, say, signals, tell
+from .command import DONE, INCOMPLETE, STOPPED, add_server, client_of, say_how_to_resume, signals, tell
 from .language import translated
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ async def _run(args: argparse.Namespace) -> int:
             seen.close()
     _print_report(seen.report, time.monotonic() - started, stopped)
     if stopped:
-        say(f"to resume, run the same command again: {shlex.join(sys.argv)}")
+        say_how_to_resume()
         return STOPPED
     return DONE if seen.report.complete else INCOMPLETE
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         write_page(args.html, report, fold.history(), facts)
         tell(f"page: {args.html}")
     if report.unknown:
-        say(f"where to look, and how to settle them: ucontact-async unknown {args.journal}")
+        say(f"where to look, and how to settle them: ucontact-async unknown {shlex.quote(str(args.journal))}")
     return exit_code(report)
 
 

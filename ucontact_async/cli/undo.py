@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .bulk import add_pace, exit_code, follow, history_of, pace_of, print_report, write_page
-from .command import UNKNOWN, client_of, distinct, journal_named, say, tell
+from .command import UNKNOWN, client_of, distinct, journal_named, say, say_how_to_resume, tell
 from .language import translated
 
 if TYPE_CHECKING:
@@ -130,7 +128,7 @@ async def take_back(
     write_page(args, report, history, {"undone": str(args.undone), "server": uc.settings.url})
     _print_undo(undo, args)
     if report.stopped and not args.dry_run:
-        say(f"to resume, run the same command again: {shlex.join(sys.argv)}")
+        say_how_to_resume()
     code = exit_code(report)
     return UNKNOWN if undo.waiting and code < UNKNOWN else code
 

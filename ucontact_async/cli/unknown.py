@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,7 +146,8 @@ def _write(path: Path, rows: Iterable[JournalRow], *, show: bool) -> int:
         for row in rows:
             writer.writerow(_cells(row, show=show) | {"status": "", "check": remedy_of(row.endpoint).look})
             count += 1
-    say(f"{path}: {count} unknown rows; fill in the column status, then run this command with --from {path}")
+    named = shlex.quote(str(path))
+    say(f"{path}: {count} unknown rows; fill in the column status, then run this command with --from {named}")
     return count
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -12,7 +10,20 @@ from typing import TYPE_CHECKING
 
 from ..errors import Blocked, JournalMismatch, SettingsError, Unauthorized
 from .bulk import journal_of, rejects_of
-from .command import CHECK_LOGIN, DONE, INCOMPLETE, STOPPED, UNKNOWN, USAGE, add_server, client_of, say, signals, tell
+from .command import (
+    CHECK_LOGIN,
+    DONE,
+    INCOMPLETE,
+    STOPPED,
+    UNKNOWN,
+    USAGE,
+    add_server,
+    client_of,
+    say,
+    say_how_to_resume,
+    signals,
+    tell,
+)
 from .language import translated
 from .mapping import add_map, mapping_of, remember
 
@@ -278,7 +289,7 @@ class _Upload:
             return USAGE
         if count["not sent"]:
             if not self._args.no_journal:
-                say(f"to resume, run the same command again: {shlex.join(sys.argv)}")
+                say_how_to_resume()
             return STOPPED
         if count["unknown"]:
             return UNKNOWN
