@@ -300,6 +300,17 @@ def test_what_is_said_can_be_typed(url, tmp_path):
     )
 
 
+def test_what_the_terminal_cannot_show_ends_no_run(url, tmp_path):
+    """Spanish on a terminal of ASCII, and a file whose name is no text, are told as well as can be."""
+    file = write(tmp_path / os.fsdecode(b"n\xfameros.csv"), HEADER, *ROWS, "x;2099-05-05 10:00")
+    done = schedule(url, file, UCONTACT_LANG="es", PYTHONIOENCODING="ascii:strict")
+    assert (done.returncode, "n\\udcfameros.csv.rejects.csv" in done.stdout, done.stderr.count("Traceback")) == (
+        1,
+        True,
+        0,
+    )
+
+
 def test_the_password_may_come_from_a_file(url, contacts, tmp_path):
     """UCONTACT_PASSWORD_FILE names a file with the password."""
     secret = write(tmp_path / "pw", "secret")

@@ -6,6 +6,7 @@ Arguments are read before anything heavy is imported, so that ``--help`` answers
 from __future__ import annotations
 
 import argparse
+import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 some rows not, 2 usage, 3 some unknown, 4 stopped early."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As on stderr: a name that this terminal cannot show must not end a run whose calls were made.
+        sys.stdout.reconfigure(errors="backslashreplace")
     language, argv = chosen(sys.argv[1:] if argv is None else argv)
     with spoken(language):
         if (why := secret_in(argv)) is not None:
