@@ -155,6 +155,14 @@ def test_numbers_on_a_list_are_not_called(tmp_path, kind):
     assert rule_of(check, call("091000000")) is None
 
 
+@pytest.mark.parametrize("text", ["(09) 912 3456", "'099123456", '="099123456"', ' "099.123.456";2026'])
+def test_a_number_is_no_heading_however_it_is_written(tmp_path, text):
+    """Brackets, and what spreadsheets put before a number to keep it, do not make the first line a heading."""
+    (tmp_path / "dnc.csv").write_text(f"{text}\n24001234\n", encoding="utf-8")
+    check = check_of(do_not_call=(DoNotCall(tmp_path / "dnc.csv"),), now=lambda: datetime.now(UTC))
+    assert rule_of(check, call()) == "do not call"
+
+
 @needs_plans
 def test_a_number_is_known_in_any_spelling():
     """With the country said, a list in international form holds what is dialled in national form, and the reverse."""
@@ -203,7 +211,15 @@ def test_a_list_that_changes_is_read_again(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("", "holds no number"), ("phone\n", "holds no number"), ("099123456\nAna\n", "line 2: begins with no number")],
+    [
+        ("", "holds no number"),
+        ("phone\n", "holds no number"),
+        ("099123456\nAna\n", "line 2: begins with no number"),
+        ("phone\n5.98991E+11\n", "line 2: holds a quantity"),
+        ("5.98991E+11\tAna\n", "line 1: holds a quantity"),
+        ('"5,98991E+11";Ana\n', "line 1: holds a quantity"),
+        ("phone,since\n99123456.0,2026\n", "line 2: holds a quantity"),
+    ],
 )
 def test_a_list_that_cannot_be_read_is_told(tmp_path, text, told):
     """A list without numbers, or with a line that has none, is refused by its line."""
@@ -297,12 +313,35 @@ def test_limits_may_be_functions_of_the_request():
         ({"windows": OFFICE}, "windows need the customers' zone"),
         ({"zone": "number"}, "needs regions"),
         ({"zone": "Montevideo"}, "no time zone 'Montevideo'"),
+        ({"holidays": [datetime(2026, 12, 25)], "zone": "UTC"}, r"a holiday is a date, .*, not datetime"),
+        ({"holidays": {"2026-12-25"}, "zone": "UTC"}, "a holiday is a date, .*, not '2026-12-25'"),
     ],
 )
 def test_rules_that_cannot_be_kept_are_refused(rules, told):
     """What would silently protect nobody is a mistake, and the error says what to write."""
     with pytest.raises(SettingsError, match=told):
         DialRules(**{"costly": "allow", **rules})
+
+
+def test_rules_may_be_written_as_lists_or_alone():
+    """What the errors say to write, such as premium=['0900'], works; so does one prefix, list or cap alone."""
+    check = check_of(costly="refuse", premium=["0609"], dialable="0", do_not_call=DoNotCall(["099123456"]))
+    assert [rule_of(check, call(number)) for number in ("060912345", "24001234", "099123456", "099123457")] == [
+        "premium",
+        "prefix",
+        "do not call",
+        None,
+    ]
+    assert DialRules(costly="allow", journals="a.journal", caps=Cap(1, hours=24)) == DialRules(
+        costly="allow", journals=(Path("a.journal"),), caps=(Cap(1, hours=24),)
+    )
+
+
+@pytest.mark.parametrize("cap", [(0, 24), (1, 0), (1, float("nan")), (1, float("inf")), (1, 1e9)])
+def test_a_cap_that_cannot_be_counted_is_refused(cap):
+    """A cap has calls, and a span that dates can go back by."""
+    with pytest.raises(SettingsError, match="a cap is at least one call"):
+        Cap(*cap)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from ...errors import SettingsError
 
 __all__ = ["CallBook", "Cap"]
 
+_CENTURY = 24 * 36_525
+
 
 class Cap(msgspec.Struct, frozen=True):
     """At most so many ``calls`` to one number within any ``hours``: ``Cap(3, hours=24)``.
@@ -24,8 +26,11 @@ class Cap(msgspec.Struct, frozen=True):
     name: str = "cap"
 
     def __post_init__(self) -> None:
-        if self.calls < 1 or not self.hours > 0:
-            raise SettingsError(f"a cap is at least one call in more than 0 hours, not {self.calls} in {self.hours:g}")
+        if self.calls < 1 or not 0 < self.hours <= _CENTURY:
+            raise SettingsError(
+                "a cap is at least one call in more than 0 hours and at most 100 years, "
+                f"not {self.calls} in {self.hours:g}"
+            )
 
 
 class CallBook:

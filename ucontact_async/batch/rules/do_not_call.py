@@ -20,7 +20,9 @@ from .numbers import Numbering
 
 __all__ = ["DoNotCall", "NumberList"]
 
-_NUMBER = re.compile(r'[\s"]*(\+?[0-9][0-9 ().\-/]*)')
+_NUMBER = re.compile(r"[\s\"'=(]*(\+?[0-9][0-9 ().\-/]*)")
+# 5.98991E+11, 99123456.0: what a spreadsheet or a table of floats makes of a number, whose digits are not the number's.
+_QUANTITY = re.compile(r"[\s\"'=]*[0-9]+(?:(?:[.,][0-9]+)?[eE][+-]?[0-9]+|\.0)[\s\"]*(?:[;,|\t]|$)")
 
 
 class DoNotCall(msgspec.Struct, frozen=True):
@@ -116,6 +118,8 @@ class NumberList:
             with path.open(encoding="utf-8-sig", errors="replace") as file:
                 found = False
                 for line, text in enumerate(file, 1):
+                    if _QUANTITY.match(text):
+                        raise SettingsError(f"{path}, line {line}: holds a quantity, not the digits of a number")
                     match = _NUMBER.match(text)
                     if match:
                         found = True

@@ -6,7 +6,7 @@ It sees requests and cells. The journal, outcomes and when it is asked are other
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from typing import Any, Literal
@@ -81,6 +81,7 @@ class DialRules(msgspec.Struct, frozen=True, kw_only=True):
     costly: Literal["refuse", "allow"] = "refuse"
 
     def __post_init__(self) -> None:
+        self._settle()
         if self.costly not in ("refuse", "allow"):
             raise SettingsError(f"costly is 'refuse' or 'allow', not {self.costly!r}")
         if self.costly == "refuse" and not (self.regions or self.premium):
@@ -94,6 +95,17 @@ class DialRules(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("windows need the customers' zone: say zone= or zone_column=")
         if isinstance(self.zone, str) and self.zone != BY_NUMBER:
             zone_of(self.zone)
+
+    def _settle(self) -> None:
+        """Take lists, and one alone, for the tuples that they stand for: asked later, they would fail in a run."""
+        for name in ("windows", "do_not_call", "caps", "journals", "dialable", "regions", "premium"):
+            given = getattr(self, name)
+            alone = isinstance(given, str | Path | Window | DoNotCall | Cap)
+            msgspec.structs.force_setattr(self, name, (given,) if alone else tuple(given))
+        msgspec.structs.force_setattr(self, "journals", tuple(map(Path, self.journals)))
+        for day in self.holidays if isinstance(self.holidays, Collection) else ():
+            if not isinstance(day, date) or isinstance(day, datetime):  # which no day is ever equal to
+                raise SettingsError(f"a holiday is a date, such as date(2026, 12, 25), not {day!r}")
 
     @property
     def columns(self) -> dict[str, str]:
