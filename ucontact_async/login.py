@@ -30,8 +30,10 @@ class Login:
                 request = GetUserToken(user=user, password=password.reveal())
                 return await self._caller.call(Session.get_user_token, request)
             except NotFound:
-                self._endpoint = "old"  # protocol.md 1.1: an old server has no getUserToken
-        return await self._caller.call(Session.user_login, UserLogin(user=user, password=password.reveal()))
+                pass  # protocol.md 1.1: an old server has no getUserToken
+        token = await self._caller.call(Session.user_login, UserLogin(user=user, password=password.reveal()))
+        self._endpoint = "old"  # not before it answered: one that is being deployed has neither, and then the new
+        return token
 
     async def logout(self, token: str) -> None:
         """End the session of ``token``."""

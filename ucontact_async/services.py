@@ -199,7 +199,8 @@ class Service:
                 continue
 
             def handle(number: int, frame: FrameType | None, before: Callable[..., Any] = before) -> None:
-                loop.call_soon_threadsafe(self.stop)
+                with contextlib.suppress(RuntimeError):  # closed: somebody who chained after us still calls us
+                    loop.call_soon_threadsafe(self.stop)
                 before(number, frame)
 
             with contextlib.suppress(ValueError):  # not in the main thread: somebody else is told

@@ -5,12 +5,14 @@
 
 import sys
 from collections.abc import AsyncIterator
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
-from ucontact_async import ScheduledCall, Service, UContactError
+from ucontact_async import InvalidRequest, ScheduledCall, Service, UContactError
 
+T = TypeVar("T")
 SERVICE = web.AppKey("SERVICE", Service)
 
 
@@ -19,18 +21,26 @@ async def lifespan(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
-async def schedule(request: web.Request) -> web.Response:
+async def read(request: web.Request, kind: type[T]) -> T:
     try:
-        await request.app[SERVICE].client.send(msgspec.json.decode(await request.read(), type=ScheduledCall))
-    except (UContactError, msgspec.ValidationError) as error:
-        may_ring = getattr(error, "may_have_happened", False)  # then it must not be sent again
+        return msgspec.json.decode(await request.read(), type=kind)
+    except (InvalidRequest, msgspec.DecodeError) as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+
+
+async def schedule(request: web.Request) -> web.Response:
+    call = await read(request, ScheduledCall)
+    try:
+        await request.app[SERVICE].client.send(call)
+    except UContactError as error:
+        may_ring = error.may_have_happened  # then it must not be sent again
         return web.json_response({"error": str(error), "may_ring": may_ring}, status=502)
     return web.json_response({"scheduled": True}, status=201)
 
 
 async def start(request: web.Request) -> web.Response:
     service, name = request.app[SERVICE], request.match_info["name"]
-    rows = msgspec.json.decode(await request.read(), type=list[ScheduledCall])
+    rows = await read(request, list[ScheduledCall])
     try:
         await service.start(name, service.client.stream(rows, journal=f"{name}.journal"))
     except UContactError as error:
@@ -54,7 +64,7 @@ app.cleanup_ctx.append(lifespan)
 app.add_routes(
     [
         web.post("/calls", schedule),
-        web.put("/runs/{name}", start),
+        web.put(r"/runs/{name:[\w-]+}", start),  # a slash, which %2F is here, would lead out of the folder
         web.get("/runs/{name}", progress),
     ]
 )

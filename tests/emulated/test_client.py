@@ -102,6 +102,17 @@ async def test_an_old_server_is_logged_in_to(anyio_backend):
         assert len(emulator.ledger) == 1
 
 
+async def test_a_server_that_was_being_deployed_is_not_taken_for_an_old_one(emulator):
+    """Where both login endpoints are missing for a moment, the next login asks for the new one again."""
+    gone = {"fault": "status", "status": 404}
+    emulator.set_faults({"rules": [{"endpoint": "auth/*", **gone}]})
+    async with client_of(emulator) as uc:
+        with pytest.raises(NotSent):
+            await uc.campaigns.summary()
+        emulator.set_faults({"rules": [{"endpoint": "auth/UserLogin", **gone}]})
+        assert await uc.campaigns.summary()
+
+
 async def test_a_dead_token_costs_200_callers_one_login(emulator):
     """200 coroutines that meet an expired token at once log in once, and all of them succeed."""
     async with client_of(emulator, limiter=Limiter(200)) as uc:

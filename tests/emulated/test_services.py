@@ -1,14 +1,20 @@
 """The service helper, and the example services under load as real processes that are told to end."""
 
 import asyncio
+import functools
 import importlib.util
+import runpy
+import signal
 import socket
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import aiohttp
 import msgspec
 import pytest
+from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from ucontact_async import JournalBusy, ScheduledCall, Service, SettingsError, UContact
 
@@ -111,6 +117,39 @@ class TestRuns:
             await (await service.start(str(number), service.client.stream([]))).finished()
         assert len(service.runs) <= 101
         assert "104" in service.runs
+
+
+def test_a_signal_after_the_service_does_what_it_did_before():
+    """Whoever put a handler over ours calls it for ever: long after the loop is gone the one below is still asked."""
+    told = []
+    original = signal.signal(signal.SIGTERM, lambda *_: told.append("before"))
+    try:
+
+        async def serve():
+            async with Service(lambda: UContact("http://127.0.0.1:1", token="t")):
+                ours = signal.getsignal(signal.SIGTERM)
+                signal.signal(signal.SIGTERM, functools.partial(ours))
+
+        asyncio.run(serve())
+        signal.raise_signal(signal.SIGTERM)
+        assert told == ["before"]
+    finally:
+        signal.signal(signal.SIGTERM, original)
+
+
+async def test_a_run_of_the_example_has_a_name_and_no_path(emulator, tmp_path, monkeypatch):
+    """Who names a run names no journal outside the folder; what is no list of calls is the caller's mistake."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"URL": emulator.url, "USER": "api", "PASSWORD": "secret", "TIMEZONE": "UTC"}.items():
+        monkeypatch.setenv(f"UCONTACT_{name}", value)
+    example = Path(__file__).parents[2] / "examples" / "services" / "aiohttp_service.py"
+    app = runpy.run_path(str(example))["app"]
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        for path, body, status in (("a", b"{", 400), ("..%2Fa", b"[]", 405), ("march-1", b"[]", 202)):
+            async with session.put(URL(f"{server.make_url('/')}runs/{path}", encoded=True), data=body) as answer:
+                assert answer.status == status, path
+    assert {path.name for path in tmp_path.iterdir()} == {"march-1.journal", "march-1.journal-lock"}
+    assert not (tmp_path.parent / "a.journal").exists()
 
 
 @pytest.mark.parametrize("framework", service_load.FRAMEWORKS)
