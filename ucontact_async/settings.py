@@ -248,6 +248,8 @@ def plain_origin(url: str) -> str:
         raise SettingsError("the server address is scheme, host and port only, such as https://acme.ucontactcloud.com")
     if not _HOST.fullmatch(parts.netloc):
         raise SettingsError("the server address holds characters that no host name has")
+    if not all(0 < len(label) <= 63 for label in parts.hostname.removesuffix(".").split(".")):
+        raise SettingsError("a part of the server's name is empty, or longer than 63 characters")
     try:
         port_is_wrong = parts.port == 0 or parts.netloc.endswith(":")
     except ValueError:

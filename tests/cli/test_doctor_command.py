@@ -19,7 +19,7 @@ def doctor(monkeypatch, capsys):
     """Run the command in an environment of its own; return its exit code and its findings by name."""
 
     def run(*arguments, **environment):
-        for name in ("URL", "USER", "PASSWORD", "TOKEN", "TIMEZONE"):
+        for name in ("URL", "USER", "PASSWORD", "TOKEN", "TIMEZONE", "CA", "PIN"):
             monkeypatch.delenv(f"UCONTACT_{name}", raising=False)
         for name, value in environment.items():
             monkeypatch.setenv(f"UCONTACT_{name}", value)
@@ -53,6 +53,8 @@ def test_a_sound_set_up_is_well(doctor, url):
         ({**LOGIN, "TIMEZONE": "Montevideo"}, 2, "settings", "no time zone 'Montevideo' here"),
         ({**LOGIN, "PASSWORD": "wrong"}, 1, "login", "Unauthorized: .* check UCONTACT_USER and UCONTACT_PASSWORD"),
         ({"USER": "api", "PASSWORD": "secret"}, 1, "time zone", "set UCONTACT_TIMEZONE"),
+        ({**LOGIN, "URL": f"https://{'a' * 64}.example"}, 2, "settings", "longer than 63 characters"),
+        ({**LOGIN, "URL": "https://127.0.0.1:9", "CA": "nowhere.pem"}, 2, "settings", "cannot be read from nowhere"),
         ({**LOGIN, "URL": "http://127.0.0.1:9"}, 1, "connection", "127.0.0.1, port 9: .*; check the address"),
     ],
 )
@@ -111,8 +113,21 @@ def test_clocks_are_compared(doctor, seconds, mark, told):
     assert told in found["clock"][1]
 
 
+def test_a_port_without_tls(doctor, url):
+    """https:// to a port that speaks none says so, and nothing of authorities."""
+    _, found = doctor(URL=url.replace("http:", "https:"), **LOGIN)
+    assert found["TLS"] == ("BAD", "wrong version number; check the address: does that port speak TLS?")
+
+
+def test_a_line_without_end_is_no_time(doctor):
+    """A server that answers with a header of a megabyte says no time, and is looked at on."""
+    with answering("x" * 1_000_000) as port:
+        _, found = doctor(URL=f"http://127.0.0.1:{port}", **LOGIN)
+    assert found["clock"] == ("--", "the server does not say what time it is")
+
+
 def test_a_certificate_that_nobody_vouches_for(doctor, monkeypatch, tmp_path):
-    """TLS is told with what is wrong; with its authority named it is well, and the day of its end is told."""
+    """TLS is told with what is wrong and the next step; after that it is well, and the day of its end is told."""
     trustme = pytest.importorskip("trustme", reason="trustme is not installed: python -m pip install trustme")
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -121,8 +136,10 @@ def test_a_certificate_that_nobody_vouches_for(doctor, monkeypatch, tmp_path):
     with answering("", context) as port:
         code, found = doctor(URL=f"https://127.0.0.1:{port}", **LOGIN)
         assert (code, found["TLS"][0]) == (1, "BAD")
-        assert "CERTIFICATE_VERIFY_FAILED; name its authority in SSL_CERT_FILE" in found["TLS"][1]
+        assert found["TLS"][1].endswith("issuer certificate; name its authority with --ca (UCONTACT_CA)")
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-        _, found = doctor(URL=f"https://127.0.0.1:{port}", **LOGIN)
+        _, found = doctor(URL=f"https://127.0.0.1:{port}", **LOGIN, PIN="a" * 64)
+        assert "none of those that were pinned; look whether" in found["TLS"][1]
+        _, found = doctor(URL=f"https://127.0.0.1:{port}", **LOGIN, CA=str(tmp_path / "ca.pem"))
     assert found["TLS"][0] == "ok"
     assert found["TLS"][1].startswith("TLSv1.")

@@ -84,7 +84,7 @@ async def test_bytes_that_are_no_answer(authority, trusted):
 
 @pytest.mark.parametrize("case", ["unknown authority", "another name", "no TLS there", "TLS 1.2"])
 async def test_a_server_that_is_not_the_one_gets_nothing(authority, trusted, case):
-    """A certificate that is not trusted, for another host, or no certificate at all: nothing is sent, and no retry."""
+    """A certificate that is not trusted, for another host, or none at all: nothing is sent, and the error says why."""
     context = server_context(authority, "other.example" if case == "another name" else "127.0.0.1")
     if case == "TLS 1.2":
         context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -100,4 +100,6 @@ async def test_a_server_that_is_not_the_one_gets_nothing(authority, trusted, cas
             with pytest.raises(NotSent) as raised:
                 await uc.send(call(1))
         assert raised.value.attempts == 1
+        why = {"unknown authority": "issuer certificate", "another name": "mismatch", "no TLS there": "wrong version"}
+        assert why[case] in str(raised.value)
         assert not emulator.ledger.requests

@@ -16,6 +16,7 @@ from .language import translated
 
 if TYPE_CHECKING:
     import asyncio
+    import ssl
 
     from ..client import UContact
     from ..settings import Settings
@@ -55,10 +56,12 @@ def run(args: argparse.Namespace) -> int:
 
 async def _run(args: argparse.Namespace) -> int:
     from ..errors import UContactError
+    from ..trust import trust_of
 
     bad = sum(map(_tell, _installation()))
     try:
         uc = client_of(args)
+        trust_of(uc.settings)
     except UContactError as error:
         return _conclude(bad + _tell(Finding("settings", well=False, text=str(error))), USAGE)
     bad += sum(map(_tell, _settings(uc.settings)))
@@ -178,6 +181,7 @@ async def _connection(settings: Settings) -> AsyncIterator[Finding]:
     import asyncio
     import ssl
 
+    from ..pool import cause_of
     from ..trust import trust_of
 
     parts = urlsplit(settings.url)
@@ -188,7 +192,7 @@ async def _connection(settings: Settings) -> AsyncIterator[Finding]:
             trust = trust_of(settings) if secure else None
             reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=trust)
     except ssl.SSLError as error:
-        yield Finding("TLS", well=False, text=f"{error.reason or error}; name its authority in SSL_CERT_FILE (ca=)")
+        yield Finding("TLS", well=False, text=f"{cause_of(error)}; {translated(_next_step(error))}")
         return
     except (OSError, TimeoutError) as error:
         why = str(error) or f"no connection within {_PATIENCE:g} s"
@@ -198,10 +202,24 @@ async def _connection(settings: Settings) -> AsyncIterator[Finding]:
         yield _tls(writer.get_extra_info("ssl_object"))
         async with asyncio.timeout(_PATIENCE):
             yield await _clock(reader, writer, parts.netloc)
-    except (OSError, TimeoutError):
+    except (OSError, ValueError):  # a time-out is the one, a line without end the other
         yield Finding("clock", well=None, text="the server does not say what time it is")
     finally:
         writer.close()
+
+
+def _next_step(error: ssl.SSLError) -> str:
+    # X509_V_ERR of OpenSSL: 18 to 21 are certificates of nobody who is trusted; a wrong pin has no number.
+    code = getattr(error, "verify_code", None)
+    if code in (18, 19, 20, 21):
+        return "name its authority with --ca (UCONTACT_CA)"
+    if code:
+        return "the server's certificate has to be mended"
+    if "pinned" in str(error):
+        return "look whether the server's certificate was renewed, and mend --pin (UCONTACT_PIN)"
+    if "ALERT" in (error.reason or ""):  # what the server says of us
+        return "the server wants something else of us, such as --client-cert (UCONTACT_CLIENT_CERT)"
+    return "check the address: does that port speak TLS?"
 
 
 def _tls(connection: Any) -> Finding:
