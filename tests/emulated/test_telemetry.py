@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import logging
+import sys
+import threading
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -292,6 +294,33 @@ async def test_gauges_are_read_when_they_are_asked_for(server, instruments, tmp_
         assert instruments.samples("ucontact_journal_marked_rows") == {(): 0}
     assert instruments.samples("ucontact_requests_in_flight") == {}
     assert instruments.points("ucontact.requests.limit") == []
+
+
+async def test_instruments_may_look_from_threads_of_their_own(anyio_backend):
+    """Prometheus' own server and OpenTelemetry's reader ask in a thread, while runs begin and are forgotten."""
+    registry, failures, over = CollectorRegistry(), [], threading.Event()
+
+    def scrape():
+        while not over.is_set():
+            try:
+                generate_latest(registry)
+            except RuntimeError as error:
+                failures.append(error)
+
+    before = sys.getswitchinterval()
+    scraping = threading.Thread(target=scrape)
+    async with UContact("http://127.0.0.1:1", token="t", observers=[Prometheus(registry)]) as uc:
+        kept = [uc.stream([]) for _ in range(100)]
+        try:
+            sys.setswitchinterval(1e-5)
+            scraping.start()
+            for number in range(1_000):
+                kept[number % 100] = uc.stream([])
+        finally:
+            over.set()
+            scraping.join()
+            sys.setswitchinterval(before)
+    assert failures == []
 
 
 async def test_clients_of_one_server_are_one(server, instruments):

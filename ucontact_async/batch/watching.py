@@ -6,6 +6,7 @@ It holds up nobody: who looks is told what happened since, and never asked.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
@@ -191,9 +192,16 @@ class Watchable:
 
 def lag_of(runs: Iterable[Watchable]) -> JournalLag:
     """Return how far the journals of all ``runs`` are behind together, in seconds the one that is most."""
-    lags = [run.lag for run in runs]
+    lags = [run.lag for run in _those_now(runs)]
     return JournalLag(
         marked=sum(lag.marked for lag in lags),
         pending=sum(lag.pending for lag in lags),
         seconds=max((lag.seconds for lag in lags), default=0.0),
     )
+
+
+def _those_now(runs: Iterable[Watchable]) -> list[Watchable]:
+    """Return ``runs`` as they are: instruments ask from threads of their own, while runs begin and are forgotten."""
+    while True:
+        with contextlib.suppress(RuntimeError):  # the set changed meanwhile
+            return list(runs)
