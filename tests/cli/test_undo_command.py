@@ -413,6 +413,8 @@ class TestDoNotCall:
         monkeypatch.chdir(tmp_path)
         assert command("dnc", "add", "099123456", "--campaign", "Ventas->")[0] == 0
         assert [entry["fields"]["campaign"] for entry in centre.ask("ledger")] == ["Ventas->"]
+        code, _, err = command("dnc", "add", "099123456", "--retry-refused")
+        assert (code, "only where --journal names it" in err) == (2, True)
         code, out, err = command("dnc", "add", "0", "--dry-run")
         assert (code, "1 skipped: invalid" in out, "destination" in err) == (1, True, True)
         code, out, _ = command("dnc", "add", "099123457", "--dry-run")

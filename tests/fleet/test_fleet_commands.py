@@ -103,6 +103,8 @@ def test_what_cannot_work_is_said_in_a_sentence(empty_database, monkeypatch, cap
     monkeypatch.delenv("UCONTACT_DATABASE", raising=False)
     cases = {
         ("fleet", "status"): "UCONTACT_DATABASE",
+        ("fleet", "status", "--watch", "--every", "0"): "every is seconds, greater than 0",
+        ("fleet", "status", "--watch", "--every", "nan"): "every is seconds, greater than 0",
         ("fleet", "status", "--database", empty_database): "run `ucontact-async fleet init`",
         ("fleet", "status", "--database", "nonsense"): "postgresql://",
     }

@@ -139,11 +139,14 @@ async def _run(args: argparse.Namespace) -> int:
     from ..batch.operations import OPERATIONS, plan
     from ..batch.report import Rejects
     from ..batch.workbook import open_source
-    from ..errors import Unauthorized
+    from ..errors import SettingsError, Unauthorized
 
     operation = OPERATIONS[f"task-{args.mode}" if args.operation == "task" else args.operation]
     number = _number(args)
-    args.no_journal = args.no_journal or (number is not None and args.journal is None)
+    if number is not None and args.journal is None:
+        if args.amended or args.retry_refused:
+            raise SettingsError("one number has a journal only where --journal names it: it is always sent")
+        args.no_journal = True
     options = _options(args, operation.name)
     source = number or open_source(args.file, sheet=args.sheet)
     mapping = mapping_of(args)

@@ -6,12 +6,13 @@ It knows arguments, signals and one line of output; what is served is the emulat
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .command import say
+from .command import USAGE, say
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 0
     except (SettingsError, OSError, OverflowError) as error:
-        print(f"emulator: {error}", file=sys.stderr)
-        return 2
+        say(f"emulator: {error}")
+        return USAGE
     return 0
 
 
@@ -59,7 +60,7 @@ async def _serve(emulator: Emulator, user: str, password: str) -> None:
             say(f"what happens on it is shown in a browser: {emulator.url}/")
             say("in another terminal, before the commands that are to use it:")
             say(f"  export UCONTACT_URL={emulator.url} UCONTACT_TIMEZONE=America/Montevideo")
-            say(f"  export UCONTACT_USER={user} UCONTACT_PASSWORD={password}")
+            say(f"  export UCONTACT_USER={shlex.quote(user)} UCONTACT_PASSWORD={shlex.quote(password)}")
         await ended.wait()
 
 

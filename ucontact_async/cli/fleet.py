@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -141,6 +142,8 @@ async def _connected(args: argparse.Namespace) -> int:
     from ..fleet.database import Database
     from ..settings import read_database
 
+    if args.command is _status and not (math.isfinite(args.every) and args.every > 0):
+        raise SettingsError(f"every is seconds, greater than 0, not {args.every!r}")
     address = args.database or read_database()
     if not address:
         raise SettingsError("the database is not known: set UCONTACT_DATABASE or give --database")
