@@ -27,7 +27,7 @@ from .caller import HttpCaller
 from .downloads import Downloads
 from .endpoint import Flight, Request, Safety, unlisted
 from .errors import SettingsError
-from .events import Event, EventBus
+from .events import Event, EventBus, tell
 from .limiter import Limiter, Priority
 from .observed import Observer
 from .pace import Pace
@@ -419,4 +419,4 @@ class UContact:
     def _tell(self, event: Abandoned | Doubted | Event) -> None:
         for listener, kinds in self._listeners:
             if isinstance(event, kinds):
-                listener(event)
+                tell(listener, event)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -26,6 +26,7 @@ __all__ = [
     "LoginFailed",
     "Progress",
     "Stopped",
+    "tell",
     "words_of",
 ]
 
@@ -141,11 +142,16 @@ class EventBus:
             told = {f"ucontact_{field}": value for field, value in fields.items()}
             _log.info("%s", event, extra={"ucontact_event": name, **told})
         for listener in tuple(self._listeners):
-            try:
-                listener(event)
-            except Exception as error:  # noqa: BLE001  a foreign listener must not end a call
-                told = {"ucontact_event": "ListenerFailed", "ucontact_error": type(error).__name__}
-                _log.warning("a listener failed: %s", type(error).__name__, extra=told)
+            tell(listener, event)
+
+
+def tell(listener: Callable[[Any], None], event: object) -> None:
+    """Call ``listener`` with ``event``; if it fails that is logged, and harms neither a call nor other listeners."""
+    try:
+        listener(event)
+    except Exception as error:  # noqa: BLE001  a foreign listener must not end a call
+        told = {"ucontact_event": "ListenerFailed", "ucontact_error": type(error).__name__}
+        _log.warning("a listener failed: %s", type(error).__name__, extra=told)
 
 
 def words_of(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from ucontact_async import (
     DialerTask,
     HangUp,
     InvalidRequest,
+    LoggedIn,
     NotSent,
     RemoveContact,
     Reply,
@@ -240,6 +241,23 @@ async def test_cancelled_after_the_first_byte_the_call_is_finished(emulator, lan
         assert events == []
     assert events == [Abandoned(call())]
     assert len(emulator.ledger) == 1
+
+
+async def test_a_listener_that_fails_harms_no_other(emulator, caplog):
+    """Whoever listens beside one that fails hears of logins and abandoned calls all the same."""
+    events = []
+    emulator.set_faults({"rules": [{"endpoint": SCHEDULE, "fault": "latency", "seconds": 0.1}]})
+    async with client_of(emulator) as uc:
+        for listener in (lambda _: 1 / 0, events.append):
+            uc.listen(listener, Abandoned, LoggedIn)
+        await uc.login()
+        task = asyncio.ensure_future(uc.send(call()))
+        while not emulator.ledger.in_flight:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.wait([task])
+    assert events == [LoggedIn(generation=1), Abandoned(call())]
+    assert caplog.text.count("a listener failed: ZeroDivisionError") == 2
 
 
 @each_lane
