@@ -74,6 +74,12 @@ def test_offline_asks_the_server_nothing(doctor):
     assert "login" not in found
 
 
+def test_who_logs_in_is_told_in_spanish(doctor):
+    """No finding is half in another language."""
+    _, found = doctor("--offline", "--lang", "es", URL="https://nowhere.invalid", **LOGIN)
+    assert found["ajustes"] == ("ok", "https://nowhere.invalid, usuario 'api' con contraseña")
+
+
 @contextmanager
 def answering(date, context=None):
     """Run a web server that only says what time it is."""

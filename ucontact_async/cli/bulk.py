@@ -53,6 +53,7 @@ __all__ = [
     "rules_of",
     "run",
     "say_ignored",
+    "which_of",
     "write_page",
 ]
 
@@ -191,7 +192,7 @@ def _options(args: argparse.Namespace, operation: str) -> Any:
         raise SettingsError("--no-journal goes with neither --journal nor --amended nor --retry-refused")
     if operation == "task-now" and args.max_per_second is None:
         raise SettingsError("--mode now rings at once: say how fast with --max-per-second")
-    pace = pace_of(args) | _settling(args)
+    pace = pace_of(args) | _settling(args) | which_of(args)
     journal = None if args.no_journal else journal_of(args)
 
     def with_digest(digest: str, rules: DialRules | None = None) -> BulkOptions:
@@ -199,11 +200,7 @@ def _options(args: argparse.Namespace, operation: str) -> Any:
             **pace,
             journal=journal,
             journal_mode=args.journal_mode,
-            on_duplicate=args.on_duplicate,
             dry_run=args.dry_run,
-            amended=args.amended,
-            retry_undone=args.retry_undone,
-            allow_past=args.allow_past,
             rules=rules,
             operation=operation,
             digest=digest,
@@ -270,6 +267,11 @@ def pace_of(args: argparse.Namespace) -> dict[str, Any]:
         "max_unknown_jump": args.max_unknown_jump,
         "retry_refused": args.retry_refused,
     }
+
+
+def which_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that say which rows of a file are sent, as ``load`` of a fleet has them too."""
+    return {name: getattr(args, name) for name in ("on_duplicate", "amended", "retry_undone", "allow_past")}
 
 
 def _count(text: str | None) -> int | None:

@@ -136,7 +136,7 @@ def _packages(extra: str, names: list[str]) -> Finding:
 def _settings(settings: Settings) -> Iterator[Finding]:
     given = f"a given {settings.token_scheme} token"
     who = f"user {settings.user!r} with a password" if settings.token is None else given
-    yield Finding("settings", well=True, text=f"{settings.url}, {who}")
+    yield Finding("settings", well=True, text=f"{settings.url}, {translated(who)}")
     zone = settings.timezone
     if zone is None:
         why = "the server's is not known, so no date can be sent: set UCONTACT_TIMEZONE, or give --timezone"
@@ -192,7 +192,7 @@ async def _connection(settings: Settings) -> AsyncIterator[Finding]:
             trust = trust_of(settings) if secure else None
             reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=trust)
     except ssl.SSLError as error:
-        yield Finding("TLS", well=False, text=f"{cause_of(error)}; {translated(_next_step(error))}")
+        yield Finding("TLS", well=False, text=f"{translated(cause_of(error))}; {translated(_next_step(error))}")
         return
     except (OSError, TimeoutError) as error:
         why = str(error) or f"no connection within {_PATIENCE:g} s"

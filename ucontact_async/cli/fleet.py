@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .bulk import add_rules, exit_code, pace_of, print_reasons, rejects_of, rules_of, say_ignored
+from .bulk import add_rules, exit_code, pace_of, print_reasons, rejects_of, rules_of, say_ignored, which_of
 from .command import (
     DONE,
     HOME,
@@ -217,14 +217,7 @@ def _options_of(args: argparse.Namespace, operation: str, digest: str, rules: Di
     from ..batch.options import BulkOptions
 
     return BulkOptions(
-        on_duplicate=args.on_duplicate,
-        amended=args.amended,
-        retry_refused=args.retry_refused,
-        retry_undone=args.retry_undone,
-        allow_past=args.allow_past,
-        rules=rules,
-        operation=operation,
-        digest=digest,
+        **which_of(args), retry_refused=args.retry_refused, rules=rules, operation=operation, digest=digest
     )
 
 
