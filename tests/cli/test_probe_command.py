@@ -44,6 +44,8 @@ async def test_nothing_is_sent_without_consent(emulator, tmp_path):
     (tmp_path / "server.toml").touch()
     code, _, errors = await run(emulator, *probe(tmp_path, "--yes"))
     assert (code, "there already" in errors, dict(emulator.ledger.requests)) == (2, True, {})
+    code, _, errors = await run(emulator, *probe(tmp_path / "nowhere", "--yes"))
+    assert (code, "does not exist; create it" in errors, dict(emulator.ledger.requests)) == (2, True, {})
 
 
 async def on_a_terminal(emulator, typed, *arguments):
@@ -93,13 +95,18 @@ async def test_a_profile_is_written_and_used(emulator, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only on POSIX: signals of the terminal")
-async def test_an_interrupted_probe_cleans_up(emulator, tmp_path):
-    """Ctrl-C takes off what was scheduled, ends the session, writes no profile and exits 4."""
+@pytest.mark.parametrize("removed", [True, False])
+async def test_an_interrupted_probe_cleans_up(emulator, tmp_path, removed):
+    """Ctrl-C takes off what was scheduled, or says that it could not, ends the session, writes no profile, exits 4."""
     process = await start(emulator, *probe(tmp_path, "--yes", "--lead", "4000", "--idle", "0.1"))
     while len(emulator.state.schedule) < 2 or emulator.ledger.requests["auth/EndSession"] == 0:
         await asyncio.sleep(0.02)
+    if not removed:
+        refusal = {"endpoint": "Dialers/RemoveScheduleDialerCall", "fault": "status", "status": 500}
+        emulator.set_faults({"rules": [refusal]})
     process.send_signal(signal.SIGINT)
     _, errors = await asyncio.wait_for(process.communicate(), 30)
-    assert (process.returncode, emulator.state.schedule, emulator.state.sessions.live) == (4, [], {})
-    assert b"interrupted" in errors
+    assert (process.returncode, emulator.state.schedule == [], emulator.state.sessions.live) == (4, removed, {})
+    told = b"what was scheduled has been removed" if removed else b"not all that was scheduled could be removed"
+    assert b"interrupted; " + told in errors
     assert list(tmp_path.iterdir()) == []

@@ -6,9 +6,13 @@ import argparse
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .command import DONE, STOPPED, USAGE, add_server, client_of, say, signals, tell
 from .language import translated
+
+if TYPE_CHECKING:
+    from ..text import Rules
 
 __all__ = ["add_parser"]
 
@@ -51,18 +55,11 @@ def run(args: argparse.Namespace) -> int:
 async def _run(args: argparse.Namespace) -> int:
     import asyncio
 
-    from ..errors import SettingsError
     from ..probe.findings import profile_text, write_new
     from ..probe.questions import Probe, ProbeOptions
-    from ..text import CAMPAIGN, DIAL_STRING
 
     client = client_of(args)
-    CAMPAIGN.encode(args.campaign, "--campaign", client.rules)
-    DIAL_STRING.encode(args.number, "--number", client.rules)
-    if args.output.exists():
-        raise SettingsError(f"{args.output} is there already; give another --output, or remove it")
-    if args.spacing < 10 or args.lead < 0 or args.idle < 0:
-        raise SettingsError("--spacing is 10 seconds at least, --lead and --idle are 0 or more")
+    _check(args, client.rules)
     if not _consent(args, client.settings.url, client.settings.user):
         say("nothing was sent")
         return USAGE
@@ -83,11 +80,28 @@ async def _run(args: argparse.Namespace) -> int:
         with signals(task.cancel):
             findings = await probe.run()
     except asyncio.CancelledError:
-        say("ucontact-async: interrupted; what was scheduled has been removed, and no profile is written")
+        if probe.clean:
+            say("ucontact-async: interrupted; what was scheduled has been removed, and no profile is written")
+        else:
+            say("ucontact-async: interrupted; not all that was scheduled could be removed, and no profile is written")
         return STOPPED
     write_new(args.output, profile_text(client.settings.url, datetime.now(UTC).date(), findings))
     tell(f"{args.output}: give it as --profile or UCONTACT_PROFILE")
     return DONE
+
+
+def _check(args: argparse.Namespace, rules: Rules) -> None:
+    from ..errors import SettingsError
+    from ..text import CAMPAIGN, DIAL_STRING
+
+    CAMPAIGN.encode(args.campaign, "--campaign", rules)
+    DIAL_STRING.encode(args.number, "--number", rules)
+    if args.output.exists():
+        raise SettingsError(f"{args.output} is there already; give another --output, or remove it")
+    if not args.output.parent.is_dir():
+        raise SettingsError(f"the directory of {args.output} does not exist; create it")
+    if not (args.spacing >= 10 and args.lead >= 0 and args.idle >= 0):  # nor what is no number
+        raise SettingsError("--spacing is 10 seconds at least, --lead and --idle are 0 or more")
 
 
 def _consent(args: argparse.Namespace, url: str, user: str | None) -> bool:

@@ -75,6 +75,8 @@ class Probe:
         self._sleep = sleep
         self.server = CloseServer(settings)
         self.findings: list[Finding] = []
+        self.clean = True
+        """Whether all that was scheduled has been removed, as far as the answers say."""
         self._far = self._local() + timedelta(days=30)
 
     async def run(self) -> list[Finding]:
@@ -258,6 +260,7 @@ class Probe:
         if self.server.token is not None:
             for removal in removals:
                 if not await self._removed(removal):
+                    self.clean = False
                     self._say(
                         f"NOT CLEANED UP: look at the scheduled calls of {options.campaign} from {removal.since} to "
                         f"{removal.until}"

@@ -130,6 +130,18 @@ def test_costly_numbers_are_known_by_what_they_begin_with():
     assert told == [None, "premium", "international", "international"]
 
 
+@pytest.mark.parametrize(
+    ("number", "rule"), [("0-6-09123", "premium"), ("0-05989", "international"), ("-+5989", "international")]
+)
+def test_dashes_hide_no_costly_number(number, rule):
+    """What a number begins with is told by what is dialled, and a dash is not, in the rules neither."""
+    for prefix in ("0609", "06-09"):
+        assert rule_of(check_of(costly="refuse", premium=(prefix,)), call(number)) == rule
+    listed = check_of(do_not_call=(DoNotCall(["099123456"]),))
+    block = listed.blocked(1, call("0-059899123456"), {}, counted=False)
+    assert "cannot be looked up" in block.detail
+
+
 def test_a_number_begins_with_what_may_be_dialled():
     """Numbers that begin otherwise are blocked, alternatives too: such as 99123456, which a spreadsheet shortened."""
     check = check_of(dialable=("09", "2"))

@@ -19,7 +19,7 @@ __all__ = ["MISSING", "Numbering"]
 
 MISSING = "phonenumbers is not installed: python -m pip install 'ucontact-async[phone]'"
 _NOWHERE = "Etc/Unknown"
-_ABROAD = re.compile(r"\+|00")
+_ABROAD = re.compile(r"-*(?:\+|0-*0)")
 _KEPT = 4_096
 
 

@@ -103,6 +103,9 @@ class DialRules(msgspec.Struct, frozen=True, kw_only=True):
             alone = isinstance(given, str | Path | Window | DoNotCall | Cap)
             msgspec.structs.force_setattr(self, name, (given,) if alone else tuple(given))
         msgspec.structs.force_setattr(self, "journals", tuple(map(Path, self.journals)))
+        for name in ("dialable", "premium"):
+            plain = tuple(_undashed(prefix) for prefix in getattr(self, name))
+            msgspec.structs.force_setattr(self, name, plain)
         for day in self.holidays if isinstance(self.holidays, Collection) else ():
             if not isinstance(day, date) or isinstance(day, datetime):  # which no day is ever equal to
                 raise SettingsError(f"a holiday is a date, such as date(2026, 12, 25), not {day!r}")
@@ -238,7 +241,7 @@ class Check:
 
     def _forbidden_number(self, numbers: Iterable[str]) -> Block | None:
         rules = self.rules
-        for number in numbers:
+        for number in map(_undashed, numbers):
             if rules.dialable and not number.startswith(rules.dialable):
                 return Block("prefix", f"a number begins with none of {', '.join(rules.dialable)}")
             if rules.costly == "allow":
@@ -335,6 +338,11 @@ class Check:
             self.book.add(number, moment)
         self._booked[key] = numbers, moment
         return None
+
+
+def _undashed(number: str) -> str:
+    """Return what is dialled of ``number``: dashes are not, and so hide nothing that it begins with."""
+    return number.replace("-", "")
 
 
 def _readings(given: datetime, zones: Iterable[tzinfo]) -> list[datetime]:
