@@ -300,7 +300,7 @@ def cause_of(error: BaseException) -> str:
     """Name the cause without aiohttp's own text, which may hold the URL or headers."""
     tls = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
     if isinstance(tls, ssl.SSLError):  # whose number is none of the system's; a wrong pin has a text only
-        why = getattr(tls, "verify_message", None) or getattr(tls, "reason", None) or tls.args[0]
+        why = getattr(tls, "verify_message", None) or getattr(tls, "reason", None) or tls.args[-1]
         return str(why).lower().replace("_", " ")
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno).lower()
