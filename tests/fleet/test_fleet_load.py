@@ -1,6 +1,7 @@
 """Rows into the fleet's database: as a run on one machine would see them, all of an input or nothing."""
 
 import asyncio
+import contextlib
 from datetime import datetime
 
 import pytest
@@ -13,7 +14,8 @@ from ucontact_async.errors import JournalMismatch, SettingsError
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: python -m pip install 'ucontact-async[fleet]'")
 
-from ucontact_async.fleet.database import Database
+from ucontact_async.fleet.database import Database, DatabaseAway
+from ucontact_async.fleet.lease import Lease
 from ucontact_async.fleet.load import load
 
 WHEN = datetime(2099, 5, 5, 10)
@@ -150,3 +152,50 @@ async def test_two_tenants_do_not_meet(database, client):
     other = UContact("http://127.0.0.1:1", user="other", password="secret", timezone="America/Montevideo")
     for who, batch in ((client, "b"), (other, "b"), (client, "c")):
         assert (await entered(database, who, calls(1), batch=batch)).planned == 1
+
+
+@contextlib.asynccontextmanager
+async def held(database, client):
+    """Live as a worker that has claimed all rows of one shard, and yield what gives it back."""
+    async with Lease.hold(database, server=client.settings.url, user="api", name="one") as lease:
+        async with database.connection() as connection:
+            found = await connection.execute(
+                "SELECT shard FROM ucontact.claim(%s, '{}', 1, NULL, NULL, false)", (lease.id,)
+            )
+            ((shard,),) = await found.fetchall()
+
+        async def release():
+            async with database.connection() as connection:
+                await connection.execute("SELECT ucontact.release(%s, %s)", (lease.id, shard))
+
+        yield release
+
+
+async def test_what_is_planned_again_is_found_by_whoever_gives_its_shard_back(database, client):
+    """A shard that a worker gives back while a load plans a row of it again is open after both."""
+    await entered(database, client, calls(1, 2))
+    async with held(database, client) as release:
+        await settle(database, 0, "succeeded")
+        await settle(database, 1, "failed", "NotSent")
+        async with database.transaction() as connection:
+            assert (await load(connection, client, calls(1, 2), batch="b")).planned == 1
+            giving_back = asyncio.create_task(release())
+            await asyncio.wait([giving_back], timeout=0.2)  # it would not wait, or it does
+        await giving_back
+    async with database.connection() as connection:
+        found = await connection.execute("SELECT open, owner FROM ucontact.shards")
+        assert await found.fetchall() == [(True, None)]
+
+
+async def test_a_load_that_stops_before_its_commit_holds_up_nobody(fleet_url, client):
+    """The rows of a process that stands still once its input has been read are not entered, and nothing waits."""
+    async with Database(fleet_url, still=0.1) as database:
+        await entered(database, client, calls(1, 2))
+        async with held(database, client) as release:
+            await settle(database, 1, "failed", "NotSent")
+            with pytest.raises(DatabaseAway, match="idle-in-transaction"):
+                async with database.transaction() as connection:
+                    await load(connection, client, calls(1, 2), batch="b")
+                    await release()
+                    await asyncio.sleep(0.1)
+        assert [status for _, status, _ in await statuses(database)] == ["planned", "failed"]

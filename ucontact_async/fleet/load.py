@@ -40,6 +40,7 @@ SHARD = 256
 _MANY = 10_000
 # What a load may make planned again; what is on its way, or may have happened, is left alone.
 _AGAIN = ["failed", "undone", "skipped"]
+_STANDING_STILL = "idle_in_transaction_session_timeout"
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +134,7 @@ class _Entering:
     """The journal of a load: what is recalled is entered, and what is left out is marked."""
 
     size = SHARD
+    _still = "0"
 
     def __init__(
         self,
@@ -168,8 +170,9 @@ class _Entering:
         deliver: Callable[[list[Outcome]], None],
     ) -> _Entering:
         """Find or enter the batch ``name``, and keep every other load of it out until the commit."""
-        # It takes the time that its input takes, and holds nothing that a worker waits for.
-        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        # It takes the time that its input takes, and until its end holds nothing that a worker waits for.
+        asked = await connection.execute("SELECT current_setting(%s), set_config(%s, '0', true)", [_STANDING_STILL] * 2)
+        ((still, _),) = await asked.fetchall()
         tenant = await tenant_of(connection, settings.url, settings.user or "")
         await connection.execute(
             "INSERT INTO ucontact.batches (tenant_id, name, operation, digest) VALUES (%s, %s, %s, %s) "
@@ -198,6 +201,7 @@ class _Entering:
             "CREATE TEMP TABLE met (id bigint PRIMARY KEY, position integer NOT NULL) ON COMMIT DROP"
         )
         entering = cls(connection, batch=batch, tenant=tenant, number=loads + 1, deliver=deliver)
+        entering._still = still
         await entering._go_by(options.rules)
         return entering
 
@@ -310,6 +314,14 @@ class _Entering:
 
     async def end(self) -> list[int]:
         """Write what was decided, and return the shards that have rows to send."""
+        # From here on who gives one of these shards back waits for the commit: before it nobody else sees that there is
+        # something to send again. So a process that stops meanwhile must not hold the workers up.
+        await self._connection.execute("SELECT set_config(%s, %s, true)", (_STANDING_STILL, self._still))
+        await self._connection.execute(
+            "SELECT FROM ucontact.shards WHERE id IN (SELECT shard_id FROM ucontact.rows WHERE id = ANY(%s)) "
+            "ORDER BY id FOR UPDATE",
+            (self._again,),
+        )
         await self._leave_out()
         await self._keep_cells()
         await self._connection.execute(
