@@ -16,6 +16,7 @@ import procrastinate
 import taskiq
 from tenants import Tenant, applied, calls, client_of, slow, until
 
+from ucontact_async.errors import JournalError
 from ucontact_async.fleet.database import Database
 from ucontact_async.fleet.engine import ShardRunner
 from ucontact_async.fleet.procrastinate import ShardJobs
@@ -79,6 +80,17 @@ async def until_all(tenant, count):
     async with asyncio.timeout(20):
         while await tenant.statuses() != {"succeeded": count}:
             await asyncio.sleep(0.02)
+
+
+async def test_without_a_life_no_shard_is_waited_for(empty_database, emulator):
+    """A runner whose worker cannot begin, as in a database without the fleet's schema, says so to every task."""
+    async with Database(empty_database) as database, client_of(emulator) as client:
+        runner = ShardRunner(Tenant(database, client).worker(), database)
+        await runner.__aenter__()
+        done, _ = await asyncio.wait([asyncio.create_task(runner.run_shard(1))], timeout=5)
+        with pytest.raises(JournalError, match="does not exist"):
+            await runner.__aexit__()
+        assert [type(task.exception()) for task in done] == [JournalError]
 
 
 async def test_a_load_that_is_rolled_back_leaves_no_job(fleet_url, emulator):

@@ -10,6 +10,7 @@ import pytest
 
 from ucontact_async import RemoveContact
 from ucontact_async.batch.options import BulkOptions
+from ucontact_async.errors import JournalError
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: python -m pip install 'ucontact-async[fleet]'")
 
@@ -221,6 +222,21 @@ async def test_a_restart_of_the_database_is_waited_for(postgres, fleet_url, emul
         await running
         assert set(applied(emulator).values()) == {1}
         assert await tenant.statuses() == {"succeeded": 150}
+
+
+async def test_a_last_commit_that_fails_is_told(tenant, emulator):
+    """Where how the last call ended could not be written, the worker does not leave as if all were well."""
+    slow(emulator, 0.2)
+    await tenant.load(calls(1))
+    running = asyncio.create_task(tenant.worker().run(once=True))
+    async with asyncio.timeout(20):
+        while await tenant.statuses() != {"sent": 1}:
+            await asyncio.sleep(0.01)
+    await tenant.tell("DROP FUNCTION ucontact.mark")
+    with pytest.raises(JournalError, match="the database refused"):
+        await running
+    assert emulator.ledger.total == 1
+    assert await tenant.statuses() == {"unknown": 1}
 
 
 async def test_two_tenants_do_not_meet(tenant, emulator, database):

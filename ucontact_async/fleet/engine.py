@@ -31,6 +31,7 @@ class ShardRunner:
         self._database = database
         self._changed = asyncio.Condition()
         self._closing = asyncio.Event()
+        self._over = False
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -69,11 +70,21 @@ class ShardRunner:
 
     async def _alive(self) -> Lease:
         async with self._changed:
-            await self._changed.wait_for(lambda: self.lease is not None)
-        assert self.lease is not None
+            await self._changed.wait_for(lambda: self.lease is not None or self._over)
+        if self.lease is None:
+            await asyncio.wait([self._living])
+            self._living.result()
+            raise RuntimeError("the runner is closed")
         return self.lease
 
     async def _live(self) -> None:
+        try:
+            await self._live_on()
+        finally:
+            self._over = True  # whoever waits for a lease waits in vain
+            await self._note(None)
+
+    async def _live_on(self) -> None:
         while not self._closing.is_set():
             async with self.worker.living() as lease:
                 await self._note(lease)

@@ -169,5 +169,10 @@ class FleetJournal(Commits):
         return row[0], row[1]
 
     async def aclose(self) -> None:
-        """Write what is left."""
+        """Write what is left; raise :class:`JournalError` if not all could be written.
+
+        That the lease ended is no such case: how its calls ended a worker may write after that too.
+        """
         await self.flush()
+        if self._broken is not None and not isinstance(self._broken, JournalBusy):
+            raise self._broken

@@ -217,8 +217,7 @@ class Worker:
             if leaving:
                 await asyncio.wait(leaving)
             if journals:
-                with contextlib.suppress(JournalError):
-                    await journals[0].flush()
+                await journals[0].flush()
             await shards.give_back()
         why = stream.report.stopped
         if why is not None and why != _NO_SHARE and not lease.over.is_set():
