@@ -49,6 +49,7 @@ __all__ = [
     "encode_form",
     "fields_of",
     "masked",
+    "page_of",
     "quote",
     "read_answer",
 ]
@@ -343,11 +344,15 @@ def _header(answer: Answer, name: str) -> str | None:
 
 
 def _is_login(location: str | None, profile: ServerProfile) -> bool:
-    if not location:
-        return False
+    page = page_of(location)
+    return page != "" and page == profile.login_page.lower()
+
+
+def page_of(location: str | None) -> str:
+    """Return the last part of the path of a ``Location`` header, lower case, without its extension; empty for none."""
     try:
-        last = urlsplit(location).path.rstrip("/").rpartition("/")[2]
+        last = urlsplit(location or "").path.rstrip("/").rpartition("/")[2]
     except ValueError:
-        return False
+        return ""
     # A servlet container puts the session behind a semicolon: /login;jsessionid=...
-    return last.partition(";")[0].partition(".")[0].lower() == profile.login_page.lower()
+    return last.partition(";")[0].partition(".")[0].lower()

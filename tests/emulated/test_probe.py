@@ -1,6 +1,7 @@
 """The live probe against servers that behave one way and the other; time runs a hundred times as fast for it."""
 
 import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -11,6 +12,8 @@ from ucontact_async import ServerProfile, SettingsError, UContact
 from ucontact_async.emulator import Emulator, RecordedCall, Switches
 from ucontact_async.probe.findings import profile_text, write_new
 from ucontact_async.probe.questions import Probe, ProbeOptions
+from ucontact_async.probe.server import CloseServer
+from ucontact_async.settings import Secret, Settings
 
 ZONE = ZoneInfo("America/Montevideo")
 SPEED = 100
@@ -190,6 +193,47 @@ async def test_whatever_fails_is_cleaned_up():
         assert "no answer" in told[1]
         assert any(line.startswith("NOT CLEANED UP") for line in said)
         assert not any(NUMBER in line for line in said)
+
+
+async def test_a_removal_that_is_refused_is_no_clean_up():
+    """Where a call was scheduled and every removal is answered 0, the call is told of: it may ring in a month."""
+    refusal = {"endpoint": "Dialers/RemoveSchedule*", "fault": "body", "body": "0"}
+    async with Emulator(faults={"rules": [refusal]}) as emulator:
+        said = []
+        await asked(emulator, ring=False, dialer=False, said=said)
+        assert len(emulator.state.schedule) == 1
+        assert any(line.startswith("NOT CLEANED UP") for line in said)
+        said.clear()
+        schedule = {"endpoint": "Dialers/Schedule*", "fault": "body", "body": "0"}
+        emulator.set_faults({"rules": [refusal, schedule]})
+        await asked(emulator, ring=False, dialer=False, said=said)
+        assert not any(line.startswith("NOT CLEANED UP") for line in said)
+
+
+async def test_a_line_without_an_end_is_no_answer():
+    """What a server says that never ends its line is not waited for, and ends no probe."""
+
+    async def babble(reader, writer):
+        writer.write(b"x" * 200_000)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(babble, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        close = CloseServer(Settings(url=f"http://127.0.0.1:{port}", token=Secret("t")))
+        assert not await close.continues(5.0)
+        await close.aclose()
+
+
+async def test_the_login_page_is_found_beside_its_session(tmp_path):
+    """A redirect that names a session gives a profile by which later ones, with other sessions, are known."""
+    location = "/Integra/signin.xhtml;jsessionid=A1.node1"
+    expired = {"endpoint": "Supervisor/*", "fault": "status", "status": 302, "headers": {"Location": location}}
+    async with Emulator(faults={"rules": [{**expired, "after": 33, "count": 1}]}) as emulator:
+        findings, told = await asked(emulator, ring=False, dialer=False)
+    assert location in told[3]
+    assert profile_of(findings, tmp_path)[0].login_page == "signin"
 
 
 async def test_a_probe_needs_the_time_zone():

@@ -11,6 +11,7 @@ pytest.importorskip("psycopg", reason="psycopg is not installed: python -m pip i
 from tenants import until
 
 from ucontact_async.fleet.database import Database, DatabaseAway, migrations
+from ucontact_async.fleet.undo import BatchRows
 
 
 async def test_the_schema_is_made_once(empty_database):
@@ -60,6 +61,20 @@ async def test_no_secret_and_no_row_is_told(database):
     with pytest.raises(JournalError) as failed:
         await database.insist(enter)
     assert "099123456" not in str(failed.value)
+
+
+@pytest.mark.parametrize(("asked", "kept"), [("off", "on"), ("remote_apply", "remote_apply")])
+async def test_what_is_committed_survives_a_power_cut(fleet_url, asked, kept):
+    """Marks of workers and of an undo are written durably in a database that by itself does not; more is kept."""
+    name = fleet_url.partition("?")[0].rpartition("/")[2]
+    async with Database(fleet_url) as database, database.connection() as connection:
+        await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = {asked}")
+    async with Database(fleet_url) as database:
+        async with database.connection() as connection:
+            found = await connection.execute("SHOW synchronous_commit")
+            assert await found.fetchall() == [(kept,)]
+        with BatchRows(database, 1, "b") as rows:
+            assert rows._ask("SHOW synchronous_commit") == [(kept,)]
 
 
 async def test_a_transaction_that_stands_still_is_ended(fleet_url):

@@ -193,9 +193,13 @@ async def test_a_load_that_stops_before_its_commit_holds_up_nobody(fleet_url, cl
         await entered(database, client, calls(1, 2))
         async with held(database, client) as release:
             await settle(database, 1, "failed", "NotSent")
-            with pytest.raises(DatabaseAway, match="idle-in-transaction"):
+
+            async def stopped():
                 async with database.transaction() as connection:
                     await load(connection, client, calls(1, 2), batch="b")
                     await release()
                     await asyncio.sleep(0.1)
+
+            with pytest.raises(DatabaseAway, match="idle-in-transaction"):
+                await stopped()
         assert [status for _, status, _ in await statuses(database)] == ["planned", "failed"]

@@ -123,11 +123,12 @@ class Settler:
         ahead = self._ahead(job)
         if not board(flight) or ahead is None:
             return Result(status="planned")
-        insert = msgspec.structs.replace(job.prepared, send_by=ahead)
         try:
             if ahead <= 0:
                 raise NotSent("it was too late to insert it again; it is not on the schedule", transient=False)
             await self._journal.sent(job.id, INSERTING)
+            # From now on: the journal may have been waited for.
+            insert = msgspec.structs.replace(job.prepared, send_by=self._ahead(job))
             reply = await self._caller.perform(insert, flight, wait=None)
         except OutcomeUnknown as error:
             return Result(status="again", error=error, attempts=flight.attempts)

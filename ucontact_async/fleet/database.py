@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from importlib import resources
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import msgspec
 import psycopg
@@ -23,11 +23,18 @@ from psycopg_pool import AsyncConnectionPool
 from ..errors import JournalError, JournalMismatch, SettingsError
 from ..settings import Secret
 
-__all__ = ["Connection", "Database", "DatabaseAway", "Migration", "migrations", "told"]
+__all__ = ["DURABLE", "Connection", "Database", "DatabaseAway", "Migration", "migrations", "told"]
 
 T = TypeVar("T")
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
 
+DURABLE: Final = (
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
+"""Said on each connection that writes marks: one that a power cut can take back is none.
+
+Whoever asked for a standby's word too keeps it.
+"""
 # Two migrations at once would run the same file twice: the second waits for this lock (any number that is ours).
 _MIGRATING = 0x75636F6E74616374
 # While the database is away it is asked again after such a pause, in seconds.
@@ -156,10 +163,7 @@ class Database:
             await asyncio.sleep(_PAUSE)
 
     async def _configure(self, connection: Connection) -> None:
-        # A mark that a power cut can take back is no mark; whoever asked for a standby's word too keeps it.
-        row = await (await connection.execute("SHOW synchronous_commit")).fetchone()
-        if row is not None and row[0] == "off":
-            await connection.execute("SET synchronous_commit = on")
+        await connection.execute(DURABLE)
         await connection.execute(
             "SELECT set_config('idle_in_transaction_session_timeout', %s, false)", (f"{self._still * 1000:.0f}",)
         )

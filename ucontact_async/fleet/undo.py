@@ -13,7 +13,7 @@ import psycopg
 
 from ..batch.journal_rows import JournalRow
 from ..errors import JournalBusy
-from .database import Database, told
+from .database import DURABLE, Database, told
 from .lease import Lease
 from .unknown import SELECT, batch_of, journal_row
 
@@ -52,6 +52,7 @@ class BatchRows:
     def __enter__(self) -> Self:
         with told():
             self._connection = psycopg.connect(self._conninfo.reveal(), autocommit=True, connect_timeout=5)
+            self._connection.execute(DURABLE)
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -10,8 +10,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import PurePosixPath
-from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -21,7 +19,7 @@ from ..api.campaigns import Campaigns, GetQueueSummary
 from ..api.dialers import Dialers, RemoveSchedule, ScheduledCall
 from ..errors import SettingsError, UContactError
 from ..settings import Settings
-from ..wire import Answer
+from ..wire import Answer, page_of
 from .findings import Finding
 from .rings import Ring, Rings
 from .server import CloseServer, header
@@ -131,6 +129,7 @@ class Probe:
 
     _planted: Rings | None = None
     _answered: bool | None = None
+    _left = False
     _rang: bool | None = None
 
     async def _answers_of_removals(self) -> None:
@@ -140,9 +139,15 @@ class Probe:
         removal = RemoveSchedule(campaign=options.campaign, destination=options.number, since=second, until=second)
         call = ScheduledCall(campaign=options.campaign, destination=options.number, calldate=second)
         nothing = _text(await self.server.post(Dialers.remove_schedule, removal))
-        await self.server.ask(Dialers.schedule, call)
+        self._left = True
+        try:
+            await self.server.ask(Dialers.schedule, call)
+        except UContactError as error:
+            self._left = error.may_have_happened
+            raise
         something = _text(await self.server.post(Dialers.remove_schedule, removal))
         again = _text(await self.server.post(Dialers.remove_schedule, removal))
+        self._left = "1" not in (something, again)
         told = f"nothing there: {nothing!r}; a call of that second: {something!r}; once more: {again!r}"
         if nothing == again == "0" and something in ("0", "1"):
             self._answered = something == "1"
@@ -192,8 +197,7 @@ class Probe:
         said = f"a second login {'leaves the first token alive' if lives else 'ends the first token'}; "
         location = header(ended, "Location")
         settings: dict[str, bool | float | str] = {}
-        if ended.status in (302, 303) and location:
-            page = PurePosixPath(urlsplit(location).path).stem.lower()
+        if ended.status in (302, 303) and (page := page_of(location)):
             settings = {"login_page": page}
         dead = f"HTTP {ended.status}" + (f" to {location}" if location else "")
         if ended.status == 200:
@@ -256,10 +260,13 @@ class Probe:
             since=self._far - timedelta(seconds=1),
             until=self._far + timedelta(seconds=1),
         )
-        removals = [far] if self._planted is None else [far, self._planted.removal]
+        # 0 is a refusal; where something is left to be removed it does not say that nothing is.
+        removals = [(far, ("1",) if self._left else ("0", "1"))]
+        if self._planted is not None:
+            removals.append((self._planted.removal, ("0", "1")))
         if self.server.token is not None:
-            for removal in removals:
-                if not await self._removed(removal):
+            for removal, done in removals:
+                if not await self._removed(removal, done):
                     self.clean = False
                     self._say(
                         f"NOT CLEANED UP: look at the scheduled calls of {options.campaign} from {removal.since} to "
@@ -269,11 +276,11 @@ class Probe:
                 self._say("if this server does not remove tasks, up to two calls will still ring")
         await self.server.aclose()
 
-    async def _removed(self, removal: RemoveSchedule) -> bool:
+    async def _removed(self, removal: RemoveSchedule, done: tuple[str, ...]) -> bool:
         for _ in range(3):  # it may be repeated
             try:
                 answer = await self.server.post(Dialers.remove_schedule, removal)
-                if _text(answer) in ("0", "1"):  # 0: nothing was there
+                if _text(answer) in done:
                     return True
                 if self._settings.token is None:
                     await self.server.log_in()

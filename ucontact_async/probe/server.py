@@ -116,7 +116,7 @@ class CloseServer:
         try:
             writer.write(self._head("Expect: 100-continue", length=9))
             line = await _within(patience, reader.readline())
-        except (TimeoutError, OSError):
+        except (TimeoutError, OSError, ValueError):  # the last is what the reader calls a line without an end
             return False
         finally:
             await _close(writer)

@@ -176,7 +176,7 @@ MUTANTS = {
     "any redirect means a new login": [
         Edit(
             "wire.py",
-            'return last.partition(";")[0].partition(".")[0].lower() == profile.login_page.lower()',
+            'return page != "" and page == profile.login_page.lower()',
             "return True",
         ),
     ],
