@@ -15,6 +15,8 @@ pytest.importorskip("psycopg", reason="psycopg is not installed: python -m pip i
 
 from tenants import WHEN, Tenant, applied, calls, client_of, slow
 
+from ucontact_async.fleet.calls import CallsElsewhere
+from ucontact_async.fleet.database import DatabaseAway
 from ucontact_async.fleet.load import load
 
 CAPPED = DialRules(caps=(Cap(1, hours=24),), costly="allow")
@@ -85,3 +87,33 @@ async def test_a_cap_counts_the_calls_of_all_workers(tenant, emulator, workers):
         assert Counter(applied(emulator).values()) == {1: 20}
         blocked = sum(report.reasons.get(("skipped", "blocked: cap"), 0) for report in reports)
         assert blocked == (100, 120)[turn]
+
+
+class BreakingOff:
+    """A connection that breaks off at its second question."""
+
+    def __init__(self, connection):
+        self._connection = connection
+        self._asked = 0
+
+    async def execute(self, query, values):
+        """Ask, or break off."""
+        self._asked += 1
+        if self._asked == 2:
+            raise DatabaseAway("gone")
+        return await self._connection.execute(query, values)
+
+
+async def test_calls_whose_answer_was_lost_are_asked_for_again(tenant, emulator):
+    """A database that breaks off while calls are read for a cap makes none of them forgotten."""
+    await enter(tenant, calls(3), CAPPED)
+    await worker(tenant, CAPPED).run(once=True)
+    assert emulator.ledger.total == 3
+    async with tenant.database.connection() as connection:
+        found = await connection.execute("SELECT id FROM ucontact.tenants")
+        ((number,),) = await found.fetchall()
+        elsewhere = CallsElsewhere(CAPPED, number)
+        with pytest.raises(DatabaseAway):
+            await elsewhere.read(BreakingOff(connection), [], [])
+        await elsewhere.read(connection, [], [])
+    assert sorted(request.destination for request, _ in elsewhere.take()) == sorted(applied(emulator))

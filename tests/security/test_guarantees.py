@@ -104,6 +104,10 @@ def test_every_test_of_the_table_is_there(place):
     assert (name in names) if name else any(name.startswith("test_") for name in names)
 
 
+def _read_respool(data):
+    return read_action({"action": "respool", "objetoRespool": data.decode("utf-8", "replace")})
+
+
 @given(st.binary(max_size=400) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
 def test_decoders_raise_our_errors_only(data):
     """Any bytes, as the answer of every endpoint and as all that a portal sends, are read or are an error of ours."""
@@ -112,7 +116,7 @@ def test_decoders_raise_our_errors_only(data):
             read_answer(Answer(200, {}, data), endpoint.reply, ServerProfile())
         except UContactError:
             continue
-    for read in (Envelope.read, CtiCall.read, lambda raw: read_action({"action": "respool", "object": raw})):
+    for read in (Envelope.read, CtiCall.read, _read_respool):
         try:
             read(data)
         except InvalidRequest:

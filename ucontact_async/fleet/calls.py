@@ -50,7 +50,6 @@ class CallsElsewhere:
         shards = await found.fetchall()
         # A shard that nobody holds stays as it is until it is claimed again.
         changed = [id_ for id_, claims, free, _ in shards if not free or self._states.get(id_) != (claims, free)]
-        self._states = {id_: (claims, free) for id_, claims, free, _ in shards}
         latest = max((claimed for id_, _, _, claimed in shards if id_ in mine), default=0)
         since = self._now() - timedelta(hours=self._hours)
         # A calldate is local time without its zone; a day is more than any zone is off.
@@ -61,6 +60,8 @@ class CallsElsewhere:
                 self._known.add(id_)
                 sent = self._now() if at is None else datetime.fromtimestamp(at, UTC)
                 self._news.append((read_request("the fleet's journal", endpoint, document), sent))
+        # Not before: where the answer was lost all of it is asked again.
+        self._states = {id_: (claims, free) for id_, claims, free, _ in shards}
 
     def take(self) -> Iterator[tuple[Request[Any], datetime]]:
         """Yield each call that has become known since this was last asked, and when it was sent."""

@@ -28,12 +28,15 @@ class Slow:
         self.performed = []
 
     async def sent(self, row, step):
+        """Take its time."""
         self.now += timedelta(seconds=self._seconds)
 
     def prepare(self, request):
+        """Encode a removal."""
         return Dialers.remove_schedule.prepare(request, RULES)
 
     async def perform(self, prepared, flight, *, wait):
+        """Keep it, and answer at once."""
         self.performed.append(prepared)
 
 
