@@ -101,51 +101,45 @@ async def test_taken_over_a_worker_begins_again(tenant, emulator):
     assert found.get("unknown", 0) <= 8  # as many as can be in flight
 
 
+class Asleep:
+    """A worker whose eight rows are marked and wait for a slot, until it wakes up an hour later on its own clock."""
+
+    def __init__(self, tenant):
+        self._tenant = tenant
+        self._slept = 0
+
+    def _clock(self):
+        # A process that is stopped has its clock go on without it.
+        return asyncio.get_running_loop().time() + self._slept
+
+    async def run(self, meanwhile=""):
+        """Return the report of the worker; ``meanwhile`` is said to the database while it sleeps."""
+        limiter = self._tenant.client.limiter
+        for _ in range(8):
+            assert limiter.start()
+        await self._tenant.load(calls(8))
+        running = asyncio.create_task(self._tenant.worker(lease=30.0, clock=self._clock).run(once=True))
+        async with asyncio.timeout(20):
+            while await self._tenant.statuses() != {"sent": 8}:
+                await asyncio.sleep(0.01)
+        if meanwhile:
+            await self._tenant.tell(meanwhile)
+        self._slept = 3600
+        for _ in range(8):
+            limiter.release()
+        return await running
+
+
 async def test_a_process_that_slept_sends_nothing_when_it_wakes(tenant, emulator):
     """Rows that were marked before a worker fell asleep do not leave after its lease, unheard though it is."""
-    asleep = False
-
-    def clock():
-        # A process that is stopped has its clock go on without it.
-        return asyncio.get_running_loop().time() + 3600 * asleep
-
-    limiter = tenant.client.limiter
-    for _ in range(8):
-        assert limiter.start()  # nobody gets a slot: all rows wait for theirs, marked
-    await tenant.load(calls(8))
-    worker = tenant.worker(lease=30.0, clock=clock)
-    running = asyncio.create_task(worker.run(once=True))
-    async with asyncio.timeout(20):
-        while await tenant.statuses() != {"sent": 8}:
-            await asyncio.sleep(0.01)
-    await tenant.tell("SELECT ucontact.retire(id, 'taken over', NULL) FROM ucontact.workers")
-    asleep = True
-    for _ in range(8):
-        limiter.release()
-    await running
+    await Asleep(tenant).run("SELECT ucontact.retire(id, 'taken over', NULL) FROM ucontact.workers")
     assert emulator.ledger.total == 0
     assert await tenant.statuses() == {"unknown": 8}
 
 
 async def test_refused_in_doubt_a_worker_goes_on(tenant, emulator):
     """Where every row of a run was refused because the lease was in doubt, ``once`` does not leave: they are sent."""
-    asleep = False
-
-    def clock():
-        return asyncio.get_running_loop().time() + 3600 * asleep
-
-    limiter = tenant.client.limiter
-    for _ in range(8):
-        assert limiter.start()
-    await tenant.load(calls(8))
-    running = asyncio.create_task(tenant.worker(lease=30.0, clock=clock).run(once=True))
-    async with asyncio.timeout(20):
-        while await tenant.statuses() != {"sent": 8}:
-            await asyncio.sleep(0.01)
-    asleep = True
-    for _ in range(8):
-        limiter.release()
-    assert (await running).succeeded == 8
+    assert (await Asleep(tenant).run()).succeeded == 8
     assert set(applied(emulator).values()) == {1}
 
 

@@ -157,10 +157,7 @@ class Commits:
 
     def settled(self, row: int, status: str, reason: str, attempts: int, outcome: Any) -> None:
         """Note how ``row`` ended; ``outcome``, if there is one, is delivered after the commit."""
-        if self.durable:
-            self._settle(Change(row, status, reason, attempts, None, outcome))
-        else:
-            self._deliver([outcome])
+        self._settle(Change(row, status, reason, attempts, None, outcome))
 
     def _settle(self, change: Change) -> None:
         self._changes.append(change)
@@ -238,8 +235,6 @@ class FileJournal(Commits):
     ) -> None:
         """Use :meth:`open`."""
         super().__init__(str(file.path), deliver, linger)
-        self.durable = file.durable
-        """Whether marks outlive this process: not so without a path, where only duplicates are found."""
         self._file = file
         self._executor = executor
 
@@ -257,6 +252,7 @@ class FileJournal(Commits):
     ) -> Self:
         """Open the journal at ``path``; ``deliver`` gets what was settled, after the commit that holds it.
 
+        Without a path it is only to be asked for duplicates: what it is told does not outlive it (``transient.py``).
         Raises :class:`JournalBusy` while another run holds it, :class:`JournalMismatch` if it belongs to another
         server, operation or (unless ``amended``) input, :class:`JournalError` if it cannot be used.
         """
@@ -288,8 +284,6 @@ class FileJournal(Commits):
 
     async def amend(self, rows: Sequence[int]) -> Collection[int]:
         """Mark rows as unknown that this run called succeeded or failed; see :class:`Journal`."""
-        if not self.durable:
-            return rows
         await self._written_before()
         return await self._loop.run_in_executor(self._executor, self._file.amend, rows)
 

@@ -28,10 +28,10 @@ async def undo(args: argparse.Namespace, database: Database, uc: UContact) -> in
         return await take_back(args, uc, rows, rows.count(), _opener(lease))
 
 
-def _opener(lease: Lease) -> Callable[[Path | None], OpenJournal]:
+def _opener(lease: Lease) -> Callable[[Path], OpenJournal]:
     """Return what opens the undo's own journal, so that nothing is sent once others may count this process dead."""
 
-    def at(path: Path | None) -> OpenJournal:
+    def at(path: Path) -> OpenJournal:
         async def open_journal(header: Header, deliver: Callable[[list[Any]], None]) -> Journal:
             from ..batch.journal import FileJournal
 

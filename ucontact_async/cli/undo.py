@@ -88,11 +88,11 @@ async def take_back(
     uc: UContact,
     rows: Undoable,
     total: int,
-    opener: Callable[[Path | None], OpenJournal] | None = None,
+    opener: Callable[[Path], OpenJournal] | None = None,
 ) -> int:
     """Have ``uc`` take back what ``rows``, ``total`` of them, say was made; return the exit code.
 
-    ``opener`` says how the undo's own journal is opened where it is not as usual.
+    ``opener`` says how the undo's own journal is opened where it is not as usual; a dry run has none.
     """
     from ..batch.options import BulkOptions
     from ..batch.report import Rejects
@@ -118,7 +118,7 @@ async def take_back(
         dry_run=args.dry_run,
     )
     rejects = Rejects(distinct(Path(args.report or f"{args.undone}.undo.rejects.csv"), journal), undo.columns)
-    open_journal = None if opener is None else opener(None if args.dry_run else journal)
+    open_journal = None if opener is None or args.dry_run else opener(journal)
     try:
         stream = uc.run(undo, options, planner=undo, open_journal=open_journal)
         report = await follow(stream, total + 1, rejects, undo.note, history)

@@ -435,16 +435,6 @@ async def test_what_may_still_arrive(path):
     await journal.aclose()
 
 
-async def test_a_run_without_a_journal_delivers_at_once():
-    """Where no mark is kept, no outcome waits for one."""
-    delivered = []
-    journal = await FileJournal.open(None, HEADER, deliver=delivered.extend)
-    (row,) = await journal.recall([entry("a")])
-    journal.settled(row.id, "succeeded", "", 1, "outcome")
-    assert delivered == ["outcome"]
-    await journal.aclose()
-
-
 # A disk that fails.
 
 FULL_DISK = """
