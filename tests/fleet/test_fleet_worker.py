@@ -254,6 +254,35 @@ async def test_both_kinds_are_worked_off_in_turn(tenant, emulator):
     assert await tenant.statuses() == {"succeeded": 31}
 
 
+CANNOT_GIVE_BACK = """
+CREATE SEQUENCE ucontact.tried;
+ALTER FUNCTION ucontact.release RENAME TO kept;
+CREATE FUNCTION ucontact.release(me bigint, shard bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM nextval('ucontact.tried');
+    RAISE EXCEPTION 'gone' USING ERRCODE = '57P01';
+END
+$$
+"""
+CAN_AGAIN = "DROP FUNCTION ucontact.release; ALTER FUNCTION ucontact.kept RENAME TO release"
+
+
+async def test_what_could_not_be_given_back_is_later(tenant, emulator):
+    """A worker that goes on does not keep a shard because the database was away when it was done with it."""
+    await tenant.load(calls(10))
+    await tenant.tell(CANNOT_GIVE_BACK)
+    worker = tenant.worker(lease=30.0)
+    running = asyncio.create_task(worker.run())
+    async with asyncio.timeout(20), tenant.database.connection() as connection:
+        while not await (await connection.execute("SELECT FROM ucontact.tried WHERE is_called")).fetchall():
+            await asyncio.sleep(0.01)
+    await tenant.tell(CAN_AGAIN)
+    await tenant.load([RemoveContact(campaign="Ventas->", destination="090000001")], batch="removals")
+    await until(lambda: emulator.ledger.total == 11)
+    worker.stop("done")
+    assert (await running).succeeded == 11
+
+
 async def test_a_fuse_ends_a_worker(tenant, emulator):
     """Too many unknown outcomes stop a worker as they stop a run, and it says so."""
     rules = [{"endpoint": "Dialers/*", "fault": "close_after_apply"}]

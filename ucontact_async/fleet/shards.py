@@ -151,7 +151,7 @@ class Shards(Source):
         if self._named is not None or (self._once and not shards):
             self._ended = True
             self.empty = self._kind is None
-        elif not shards and not self._left and self._kind is not None:
+        elif not shards and not any(self._left.values()) and self._kind is not None:
             self._ended = True  # of its kind; another run may find the other one
         elif not shards:
             await asyncio.sleep(POLL)
