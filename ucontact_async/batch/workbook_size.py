@@ -10,7 +10,8 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 
 __all__ = ["TooLarge", "check_size"]
 
@@ -20,7 +21,11 @@ _MOST_BYTES = 1 << 30
 _BLOCK = 1 << 20
 _LONGEST_TAG = 65_536
 _HEADER = 30  # bytes of a local header before its name
-_TAG = re.compile(rb"""<(?:\w+:)?(row|c)(?=[\s/>])((?:[^>"']|"[^"]*"|'[^']*')*)>""")
+_TAG = re.compile(rb"""<(?:\w+:)?(?:(row|c)(?=[\s/>])((?:[^>"']|"[^"]*"|'[^']*')*)>|v(?:\s[^<>]*)?>([^<]*))""")
+_SHARED = re.compile(rb"\st\s*=\s*[\"']s[\"']")
+_TEXT = re.compile(rb"<(?:\w+:)?si(?=[\s/>])")
+# The part of the texts that cells share, and how many they may be; the reader gives each cell a copy of its own.
+_TEXTS, _MOST_TEXTS = "sharedstrings.xml", 1 << 25
 _CELL = re.compile(rb"<(?:\w+:)?(?:row|c)[\s/>]")
 _PLACE = re.compile(rb"\sr\s*=\s*[\"']([A-Za-z]{0,3})([0-9]{1,7})[\"']")
 _NAMED = re.compile(rb"\sr\s*=")
@@ -33,22 +38,29 @@ class TooLarge(ValueError):
 def check_size(content: bytes, *, most_bytes: int = _MOST_BYTES, most_cells: int = _MOST_CELLS) -> None:
     """Raise :class:`TooLarge`, or whatever zipfile makes of a file that is none.
 
-    ``most_bytes`` is for all that it unpacks to, ``most_cells`` for all sheets from the first cell of each to its last;
-    beyond a million of these places one in 64 must hold a value.
+    ``most_bytes`` is for all that it unpacks to, and for the texts of all cells; ``most_cells`` for all sheets from the
+    first cell of each to its last; beyond a million of these places one in 64 must hold a value.
     """
-    places = cells = size = 0
+    places = cells = size = said = 0
     with zipfile.ZipFile(io.BytesIO(content)) as book:
-        parts = book.infolist()
+        parts = sorted(book.infolist(), key=lambda part: not _holds_texts(part))
+    texts = _Texts()
     for part in parts:
-        sheet = _Sheet()
+        sheet = _Sheet(texts.lengths)
         for block in _unpacked(content, part):
             size += len(block)
             if size > most_bytes:
                 raise TooLarge(f"it unpacks to more than {most_bytes >> 20} MB")
             sheet.add(block)
+            if _holds_texts(part):
+                texts.add(block)
         sheet.add(b"<")  # the last tag is whole where another one begins
+        texts.end()
         places += sheet.places
         cells += sheet.cells
+        said += sheet.said
+        if said > most_bytes:
+            raise TooLarge(f"its cells say more than {most_bytes >> 20} MB")
         most = min(most_cells, _FEW_CELLS + _SPREAD * cells)
         if places > most:
             raise TooLarge(
@@ -72,11 +84,53 @@ def _unpacked(content: bytes, part: zipfile.ZipInfo) -> Iterator[bytes]:
         packed = unpacking.unconsumed_tail
 
 
-class _Sheet:
-    """The cells that a part of the file holds, if it is a sheet; those without a value do not count."""
+def _holds_texts(part: zipfile.ZipInfo) -> bool:
+    return part.filename.lower().endswith(_TEXTS)
+
+
+class _Texts:
+    """How many bytes the texts take that cells share, at most: from where one begins to where the next does."""
 
     def __init__(self) -> None:
-        self.cells = 0
+        self.lengths = array("I")
+        self._rest = b""
+        self._seen = 0
+        self._begun: int | None = None
+
+    def add(self, block: bytes) -> None:
+        """Take in the next piece of the part."""
+        text = self._rest + block
+        before = self._seen - len(self._rest)
+        end = max(0, text.rfind(b"<"))
+        for begin in _TEXT.finditer(text, 0, end):
+            self._next(before + begin.start())
+        self._seen += len(block)
+        self._rest = text[end : end + _LONGEST_TAG] if text.startswith(b"<", end) else b""
+
+    def end(self) -> None:
+        """Note that the part is over."""
+        if self._begun is not None:
+            self._next(self._seen)
+            self._begun = None
+
+    def _next(self, place: int) -> None:
+        if self._begun is not None:
+            if len(self.lengths) >= _MOST_TEXTS:
+                raise TooLarge(f"it has more than {_MOST_TEXTS:,} texts")
+            self.lengths.append(place - self._begun)
+        self._begun = place
+
+
+class _Sheet:
+    """The cells that a part of the file holds, if it is a sheet; those without a value do not count.
+
+    ``said`` is how many bytes those of them say that share a text with others.
+    """
+
+    def __init__(self, texts: Sequence[int]) -> None:
+        self.cells = self.said = 0
+        self._texts = texts
+        self._shared = False
         self._rest = b""
         self._row = self._column = -1
         self._rows: tuple[int, int] | None = None
@@ -94,13 +148,23 @@ class _Sheet:
         text = self._rest + block
         end = max(0, text.rfind(b"<"))
         for tag in _TAG.finditer(text, 0, end):
-            self._take(tag[1] == b"row", tag[2])
+            if tag[1] is not None:
+                self._take(tag[1] == b"row", tag[2])
+            elif self._shared:
+                self.said += self._length(tag[3].strip() or b"0")
+                self._shared = False
         self._rest = text[end:] if text.startswith(b"<", end) else b""
         if len(self._rest) > _LONGEST_TAG and _CELL.match(self._rest):
             raise TooLarge("a cell of it has no end")
         self._rest = self._rest[:_LONGEST_TAG]
 
+    def _length(self, number: bytes) -> int:
+        if not number.isdigit() or len(number) > 9:
+            raise TooLarge("a cell of it names no text")
+        return self._texts[int(number)] if int(number) < len(self._texts) else 0
+
     def _take(self, is_row: bool, attributes: bytes) -> None:
+        self._shared = not is_row and _SHARED.search(attributes) is not None
         place = _PLACE.search(attributes)
         if len(_NAMED.findall(attributes)) != (place is not None):
             raise TooLarge("a cell of it is at no place of a sheet")

@@ -161,11 +161,26 @@ def test_a_cell_without_a_place_is_refused(cell):
         check_size(zipped(cell))
 
 
-def zipped(sheet, kind=zipfile.ZIP_DEFLATED):
+def zipped(sheet, kind=zipfile.ZIP_DEFLATED, texts=None):
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", kind) as file:
         file.writestr("xl/worksheets/sheet1.xml", sheet)
+        if texts is not None:
+            file.writestr("xl/sharedStrings.xml", texts)
     return held.getvalue()
+
+
+@pytest.mark.parametrize("before", [0, (1 << 20) - 40, (1 << 20) - 20, (1 << 20) - 8, (1 << 20) - 1])
+def test_a_text_counts_in_every_cell(before):
+    """A text that many cells share is copied for each of them, wherever a block of the file ends."""
+    texts = b"<sst><si><t>short</t></si>" + bytes(before) + b"<x:si ><t>" + b"9" * (1 << 20) + b"</t></x:si><si/></sst>"
+    cells = b"".join(b'<row r="%d"><c r="A%d" t = "s"><v>1</v></c></row>' % (n, n) for n in range(1, 41))
+    sheet = bytes(before) + cells + b'<c r="B1" t="s"><v>0</v></c><c r="B2"><v>1</v></c><c r="B3" t="s"><v/></c>'
+    check_size(zipped(sheet, texts=texts), most_bytes=43 << 20)
+    with pytest.raises(TooLarge, match="say more than 39 MB"):
+        check_size(zipped(sheet, texts=texts), most_bytes=39 << 20)
+    with pytest.raises(TooLarge, match="names no text"):
+        check_size(zipped(b'<c r="A1" t="s"><v>&#49;</v></c>', texts=texts))
 
 
 def test_a_bomb_is_not_unpacked():
