@@ -183,6 +183,37 @@ def test_a_text_counts_in_every_cell(before):
         check_size(zipped(b'<c r="A1" t="s"><v>&#49;</v></c>', texts=texts))
 
 
+TABLE = (
+    b'<table:table><table:table-row><table:table-cell office:value-type="string"><text:p>destination</text:p>'
+    b'</table:table-cell></table:table-row><table:table-row table:number-rows-repeated="%d"><table:table-cell/>'
+    b'<table:table-cell table:number-columns-repeated="%d" office:value="9"/></table:table-row>'
+    b'<table:table-row table:number-rows-repeated="1048000"><table:table-cell table:number-columns-repeated="16384" '
+    b'table:style-name="value"/></table:table-row></table:table>'
+)
+
+
+def opened(content):
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("content.xml", content)
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("before", [0, (1 << 20) - 40, (1 << 20) - 200, (1 << 20) - 1])
+def test_repeated_cells_count_as_often_as_they_are_repeated(before):
+    """Rows and cells of an OpenDocument that are repeated are laid out; empty ones at the end are not."""
+    check_size(opened(bytes(before) + TABLE % (1000, 30)), most_cells=4 * 1001 * 31)
+    with pytest.raises(TooLarge, match="reach over 124,124 places, more than 124,123;"):
+        check_size(opened(bytes(before) + TABLE % (1000, 30)), most_cells=4 * 1001 * 31 - 1)
+    with pytest.raises(TooLarge, match="more than 33,554,432"):
+        check_size(opened(TABLE % (20_000, 1000)))
+    said = b'<table:table-row><table:table-cell table:number-columns-repeated="9"><p>' + b"9" * 99_999
+    with pytest.raises(TooLarge, match="say more than"):
+        check_size(opened(bytes(before) + said + bytes(before)), most_bytes=len(said) + 2 * before + 9)
+    with pytest.raises(TooLarge, match="at no place"):
+        check_size(opened(said.replace(b'"9"', b'"&#57;"')))
+
+
 def test_a_bomb_is_not_unpacked():
     """What unpacks to more than is allowed is refused, also where its directory says that it is small."""
     bomb = zipped(bytes(3 << 20))
