@@ -54,9 +54,9 @@ MUTANTS = {
     "an outcome is delivered before its commit": [
         Edit(
             "batch/journal.py",
-            "            self._settle(Change(row, status, reason, attempts, None, outcome))\n",
-            "            self._settle(Change(row, status, reason, attempts, None, None))\n"
-            "            self._deliver([outcome])\n",
+            "        self._settle(Change(row, status, reason, attempts, None, outcome))\n",
+            "        self._settle(Change(row, status, reason, attempts, None, None))\n"
+            "        self._deliver([outcome])\n",
         ),
     ],
     "after a crash a sent row is planned": [
