@@ -73,7 +73,8 @@ async def load(
     The same name again goes on: what is known there is not sent again, what failed by no fault of its own is. Of
     ``options`` count those that say which rows are sent, and ``operation``, ``digest`` and ``amended``. Of ``rules``
     the columns are kept for the workers, who ask them; what was once loaded with rules only workers with rules send.
-    Nothing is seen by workers before the commit, and nothing is left of a load that fails.
+    Nothing is seen by workers before the commit, and nothing is left of a load that fails. Commit soon: workers may
+    wait for that, and a transaction that stands still after this is ended as any other.
 
     Raises :class:`JournalMismatch` where the batch has another operation or, unless ``amended``, another digest;
     :class:`SettingsError` for removals among other requests: workers could not keep their order.
