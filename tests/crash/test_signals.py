@@ -188,7 +188,7 @@ async def main():
         said = []
         try:
             async with uc.stream([call], journal=journal) as run:
-                while not emulator.ledger.max_in_flight:
+                while not emulator.ledger.requests["Dialers/ScheduleDialerCall"]:  # the login is over
                     await asyncio.sleep(0.01)
                 fill_the_disk()
                 async for outcome in run:
