@@ -28,7 +28,7 @@ __all__ = ["DAMAGE", "DOUBTED", "NOT_KEPT", "Change", "Header", "JournalFile"]
 
 _FORMAT = "2"
 # What reading raises where a bad disk, or another program, left what no run wrote.
-DAMAGE = (sqlite3.Error, OSError, ValueError, TypeError, OverflowError)
+DAMAGE = (sqlite3.Error, OSError, ValueError, TypeError, OverflowError, LookupError)
 # How many rows one statement asks for: SQLite before 3.32 takes 999 values.
 _ASKED = 500
 # The reason of a row that ended known, after a try that did not: that one may still arrive.
