@@ -11,6 +11,7 @@ import enum
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from operator import attrgetter
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -26,6 +27,7 @@ from typing import (
 )
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from .block_codec import Block, BlockCodec
 from .codec import FormCodec
@@ -91,10 +93,11 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True):
         """Keep snapshots of what could change afterwards; idempotent, for it runs again on every copy."""
         value = kept = None
         try:
-            for name, snapshot in _snapshots(type(self)):
-                value = getattr(self, name)
-                if (kept := snapshot(value, name)) is not value:
-                    msgspec.structs.force_setattr(self, name, kept)
+            for name, value_of, plain, copied, snapshot in _snapshots(type(self)):
+                value = value_of(self)
+                kept = copied(value) if type(value) is plain else snapshot(value, name)
+                if kept is not value:
+                    force_setattr(self, name, kept)
         except InvalidRequest as error:
             value = kept = None
             raise bare(error) from None
@@ -110,9 +113,13 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True):
 
 
 @functools.cache
-def _snapshots(request_type: type[msgspec.Struct]) -> tuple[tuple[str, Callable[[Any, str], Any]], ...]:
-    fields = fields_of(request_type)
-    return tuple((field.name, field.format.snapshot) for field in fields if field.format.snapshot is not None)
+def _snapshots(request_type: type[msgspec.Struct]) -> tuple[tuple[Any, ...], ...]:
+    formats = [(field.name, field.format) for field in fields_of(request_type)]
+    return tuple(
+        (name, attrgetter(name), *(format_.plain or (None, None)), format_.snapshot)
+        for name, format_ in formats
+        if format_.snapshot is not None
+    )
 
 
 class Prepared(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True, gc=False):
