@@ -11,6 +11,7 @@ import enum
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from itertools import repeat
 from operator import attrgetter
 from typing import (
     TYPE_CHECKING,
@@ -122,7 +123,7 @@ def _snapshots(request_type: type[msgspec.Struct]) -> tuple[tuple[Any, ...], ...
     )
 
 
-class Prepared(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True, gc=False):
+class Prepared(msgspec.Struct, Generic[R_co], frozen=True, gc=False):
     """A request after all rules of the API, ready to be sent: bytes, and what its outcome is judged by.
 
     ``document`` is what it says, as one JSON object of wire fields: what a journal keeps of it.
@@ -130,9 +131,9 @@ class Prepared(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True, gc=Fals
 
     path: str
     body: bytes
-    document: str = ""
     reply: Reply[Any]
     safety: Safety
+    document: str = ""
     send_by: float | None = None
     authenticated: bool = True
     patience: float = 1.0
@@ -352,25 +353,29 @@ class Endpoint(Generic[P, R]):
 
     def prepare(self, request: Request[R], rules: Rules) -> Prepared[R]:
         """Return ``request`` encoded, with all that its delivery needs to know; raise as :meth:`encode` does."""
-        encoded: tuple[bytes, str] = b"", ""
+        body, document = b"", ""
         try:
-            encoded = self.codec.encode(request, rules)
+            body, document = self.codec.encode(request, rules)
             request.check()
         except InvalidRequest as error:
-            encoded = b"", ""
+            body, document = b"", ""
             raise bare(error) from None
-        return self._prepared(request, *encoded)
+        (prepared,) = self._prepared([request], [body], [document])
+        return prepared
 
-    def prepare_all(self, requests: Sequence[Request[R]], rules: Rules) -> tuple[list[Prepared[R]], Block] | None:
+    def prepare_all(
+        self, requests: Sequence[Request[R]], rules: Rules, *, documents: bool = True
+    ) -> tuple[list[Prepared[R]], Block] | None:
         """Return what :meth:`prepare` does of each of ``requests``, all of our type, at a third of the cost.
 
-        ``None`` where they have to be taken one by one: because one of them would be refused, or is not plain enough.
+        Without ``documents``, for whoever keeps none, these are empty. ``None`` where they have to be taken one by one:
+        because one of them would be refused, or is not plain enough.
         """
         if self.codec.argument is None or self.codec.beside:
             return None
         if self._block_codec is None:
             self._block_codec = BlockCodec(self.codec)
-        block = self._block_codec.encode(requests, rules)
+        block = self._block_codec.encode(requests, rules, documents=documents)
         if block is None:
             return None
         if self.request_type.check is not Request.check:
@@ -379,19 +384,15 @@ class Endpoint(Generic[P, R]):
                     request.check()
             except InvalidRequest:
                 return None
-        return [*map(self._prepared, requests, block.bodies, block.documents)], block
+        return self._prepared(requests, block.bodies, block.documents), block
 
-    def _prepared(self, request: Request[R], body: bytes, document: str) -> Prepared[R]:
-        return Prepared(
-            path=self.path,
-            body=body,
-            document=document,
-            reply=self.reply,
-            safety=self.safety,
-            send_by=self.send_by(request),
-            authenticated=self.authenticated,
-            patience=self.patience,
-        )
+    def _prepared(
+        self, requests: Sequence[Request[R]], bodies: Sequence[bytes], documents: Sequence[str]
+    ) -> list[Prepared[R]]:
+        send_by = map(self.send_by, requests) if callable(self._send_by) else repeat(self._send_by)
+        terms = map(repeat, (self.authenticated, self.patience))
+        columns = (repeat(self.path), bodies, repeat(self.reply), repeat(self.safety), documents, send_by, *terms)
+        return [*map(Prepared, *columns)]
 
     def at(self, path: str) -> Endpoint[P, R]:
         """Return this endpoint under another spelling of its path."""

@@ -6,10 +6,11 @@ It knows the calendar and no endpoint.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from itertools import repeat
 from operator import attrgetter
+from typing import Any
 
 from .errors import InvalidRequest
 
@@ -41,15 +42,16 @@ def local_text(value: datetime, zone: tzinfo) -> str | None:
     return text
 
 
-def local_texts(values: Sequence[datetime], zone: tzinfo) -> list[str | None]:
+def local_texts(values: Sequence[datetime], zone: tzinfo) -> list[str]:
     """Return what :func:`local_text` does for each of ``values``, in a third of the time.
 
-    Raises ``TypeError`` for a tzinfo that has no hash.
+    Raises ``TypeError`` where one of them has to be looked at closely.
     """
-    begins = map(_begin_of, map(_MINUTE, values), repeat(zone))
-    return [begin and begin + _SECONDS[value.second] for begin, value in zip(begins, values, strict=True)]
+    begins: Iterable[Any] = map(_begin_of, map(_MINUTE, values), repeat(zone))
+    return [*map(str.__add__, begins, map(_SECONDS.__getitem__, map(_SECOND, values)))]
 
 
+_SECOND = attrgetter("second")
 _MINUTE = attrgetter("year", "month", "day", "hour", "minute", "fold", "tzinfo")
 _SECONDS = [f"{second:02}" for second in range(60)]
 _latest: tuple[datetime | None, tzinfo | None, str | None] = None, None, None

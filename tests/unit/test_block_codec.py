@@ -45,6 +45,9 @@ def at_once(requests, rules=RULES):
 PLAIN = {
     "calls": [call(number) for number in range(300)],
     "calls without anything": [call(number, data={}, alternatives=()) for number in range(3)],
+    "calls with letters of all sorts": [
+        call(number, data={"Имя": f"Ж{number}", "x": "\u00e9 ñ"}) for number in range(3)
+    ],
     "calls with various data": [call(number, data={f"n{number}": "7"}) for number in range(3)],
     "numbers with signs": [call(number, destination=f"+5989{number}-#*") for number in range(3)],
     "respools": [
@@ -98,6 +101,10 @@ ALSO_REFUSED = [
     {"data": {"id": "\ud800"}},
     {"data": {"a=b": "7"}},
     {"data": {"id": 7}},
+    {"data": {7: "id"}},
+    {"data": {"id": "7\x85"}},
+    {"data": {"id": "Ж\n"}},
+    {"data": {"id": "Ж;"}},
     {"campaign": 7},
 ]
 
