@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice, repeat
+from operator import attrgetter
 from typing import Any
 
 import anyio
@@ -28,6 +30,9 @@ __all__ = ["Intake", "Source", "failed", "outcome_of", "stopped", "succeeded"]
 BLOCK = 256
 
 
+# What is to be asked of what is known of a row, and the answer where that is nothing.
+_KNOWN = attrgetter("status", "reason", "duplicate_of")
+_NOTHING = {("new", "", None)}
 _TAKES_OFF = "a later call of its number was made since: sent now, it would take that one off"
 _COMES_BACK = "a later removal of its number was made since: sent now, the call would come back"
 
@@ -109,7 +114,8 @@ class Intake:
 
     def turns_away(self, job: Job, now: datetime | None = None) -> bool:
         """Leave ``job`` out if its calldate has passed, and say whether that was so; ``now`` is the present."""
-        if late := self._late(job.request, now or self._now()):
+        (late,) = self._late([job.request], now or self._now())
+        if late:
             why = "calldate has passed; say --allow-past (allow_past=True) to have it called at once"
             self._skip(job, "late", why)
         return late
@@ -137,6 +143,20 @@ class Intake:
         now = self._now()
         for job, known in zip(jobs, recalled, strict=True):
             job.id, job.key = known.id, known.key
+        if self._plain(jobs, recalled, now):
+            self._jobs.extend(jobs)
+        else:
+            await self._look_at(jobs, recalled, now)
+
+    def _plain(self, jobs: Sequence[Job], recalled: Sequence[Recalled], now: datetime) -> bool:
+        """Return whether nothing is known of any of ``jobs``, and all may go: nearly every block of a first run."""
+        if self._options.dry_run or self._stopped or not _NOTHING.issuperset(map(_KNOWN, recalled)):
+            return False
+        return not any(self._late([job.request for job in jobs], now))
+
+    async def _look_at(self, jobs: Sequence[Job], recalled: Sequence[Recalled], now: datetime) -> None:
+        """Look at each of ``jobs`` by itself."""
+        for job, known in zip(jobs, recalled, strict=True):
             job.doubted = known.status == "unknown" or known.reason == DOUBTED
             if self._overtaken is None and known.status in ("unknown", "failed"):
                 self._overtaken = await self._journal.overtaken(REMOVALS)
@@ -196,13 +216,14 @@ class Intake:
     def _again(self, reason: str) -> bool:
         return reason not in REFUSED or self._options.retry_refused
 
-    def _late(self, request: Request[Any], now: datetime) -> bool:
-        moment = getattr(request, "calldate", None)
-        if moment is None or self._options.allow_past:
-            return False
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=self._zone)
-        return bool(moment < now)
+    def _late(self, requests: Sequence[Request[Any]], now: datetime) -> list[bool]:
+        if self._options.allow_past:
+            return [False] * len(requests)
+        moments = map(getattr, requests, repeat("calldate"), repeat(None))
+        return [
+            moment is not None and (moment if moment.tzinfo is not None else moment.replace(tzinfo=self._zone)) < now
+            for moment in moments
+        ]
 
     def _known(self, job: Job, status: Status, reason: str, detail: str) -> None:
         self._emit([outcome_of(job, status, reason=reason, detail=detail, earlier=True)])
@@ -288,8 +309,7 @@ class _Iterated(Source):
 
     async def block(self, size: int) -> list[Any]:
         if self._sync is not None:
-            # The range first: the other way round zip would take one item more than it gives.
-            return [item for _, item in zip(range(size), self._sync, strict=False)]
+            return [*islice(self._sync, size)]
         assert self._async is not None
         items: list[Any] = []
         while len(items) < size and self._upcoming is not None and self._upcoming.done():

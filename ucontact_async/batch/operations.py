@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
 from hashlib import blake2b
+from itertools import repeat
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -28,7 +29,7 @@ from .cells import REPORTED
 from .columns import COLUMNS, PAIR
 from .sources import Row
 
-__all__ = ["IDENTITY", "OPERATIONS", "Operation", "Plan", "identity_of", "plan"]
+__all__ = ["IDENTITY", "OPERATIONS", "Operation", "Plan", "digests_of", "identities_of", "identity_of", "plan"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -302,28 +303,58 @@ IDENTITY: dict[type[Request[Any]], Callable[[Any], tuple[str, str, Any]]] = {
 """The fields in which two requests for the same call agree; of other types, all that is sent counts."""
 
 
-def identity_of(
-    request: Request[Any], body: bytes, zone: tzinfo | None = None, *, sent: str | None = None, lasting: bool = True
-) -> int:
-    """Return a signed 64-bit number that two requests for the same call share.
+def identity_of(request: Request[Any], body: bytes, zone: tzinfo | None = None) -> int:
+    """Return a signed 64-bit number that two requests for the same call share, in a journal above all.
 
-    ``body`` is the encoded request. With the server's ``zone`` a moment counts as it is ``sent``; without it, an aware
-    one counts as UTC and never equals a naive one. A ``-`` in a number is not dialled and does not count. One that is
-    not ``lasting`` holds within this process only, and takes a third of the time.
+    ``body`` is the encoded request. With the server's ``zone`` a moment counts as it is sent; without it, an aware one
+    counts as UTC and never equals a naive one. A ``-`` in a number is not dialled and does not count.
     """
-    path = endpoint_of(request).path
-    names = IDENTITY.get(type(request))
+    (identity,) = identities_of([request], [body], zone)
+    return identity
+
+
+def identities_of(
+    requests: Sequence[Request[Any]],
+    bodies: Sequence[bytes],
+    zone: tzinfo | None = None,
+    *,
+    sent: Sequence[Any] | None = None,
+    lasting: bool = True,
+) -> list[int]:
+    """Return :func:`identity_of` each of ``requests``, all of one type; ``sent`` are their moments as they are sent.
+
+    Those that are not ``lasting`` hold within this process only, and take a fifth of the time.
+    """
+    path = endpoint_of(requests[0]).path
+    names = IDENTITY.get(type(requests[0]))
     if names is None:
-        counted = path.encode() + b"\0" + body
+        counted = bodies
     else:
-        # Campaign, destination and what else counts: a loop over the names would take twice the time.
-        campaign, destination, which = names(request)
-        if isinstance(which, datetime):
-            which = _moment(which, zone) if sent is None else sent.replace(" ", "T")
-        counted = f"{path}\0{campaign}\0{destination.replace('-', '')}\0{which}".encode()
+        campaigns, destinations, others = zip(*map(names, requests), strict=True)
+        dialled = map(str.replace, destinations, repeat("-"), repeat(""))
+        texts = map("\0".join, zip(map(format, campaigns), dialled, _said(others, zone, sent), strict=True))
+        counted = [*map(str.encode, texts)]
     if not lasting:
-        return hash(counted)
-    return int.from_bytes(blake2b(counted, digest_size=8).digest(), "big", signed=True)
+        return [*map(hash, zip(repeat(path), counted, strict=False))]
+    digests = digests_of(f"{path}\0".encode(), counted, size=8)
+    return [int.from_bytes(digest, "big", signed=True) for digest in digests]
+
+
+def _said(values: Sequence[Any], zone: tzinfo | None, sent: Sequence[Any] | None) -> Sequence[str]:
+    if sent is None or not isinstance(values[0], datetime):
+        return [_moment(value, zone) if isinstance(value, datetime) else format(value) for value in values]
+    return "\0".join(sent).replace(" ", "T").split("\0")
+
+
+def digests_of(begin: bytes, rests: Iterable[bytes], *, size: int) -> list[bytes]:
+    """Return the digests, of ``size`` bytes, of what begins alike: 6,500 instructions for each instead of 9,000."""
+    begun = blake2b(begin, digest_size=size)
+    digests = []
+    for rest in rests:
+        whole = begun.copy()
+        whole.update(rest)
+        digests.append(whole.digest())
+    return digests
 
 
 def _moment(value: datetime, zone: tzinfo | None) -> str:

@@ -5,8 +5,7 @@ Each is looked at once, and by itself where a block is not plain; what is known 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from hashlib import blake2b
+from collections.abc import Sequence
 from itertools import repeat
 from typing import Any, Protocol
 
@@ -17,7 +16,7 @@ from ..endpoint import Prepared, Request
 from ..errors import InvalidRequest
 from ..text import Rules
 from .journal import Entry
-from .operations import identity_of
+from .operations import digests_of, identities_of
 from .outcome import Outcome, Status, kept
 from .sources import Row
 
@@ -76,11 +75,12 @@ class Job(msgspec.Struct, gc=False, eq=False):
 
 
 class _Planned(msgspec.Struct, gc=False):
-    """A request that an item of the input stands for."""
+    """Requests that items of the input stand for, by the column; ``positions`` are what people find them by."""
 
-    index: int
-    row: Row | None
-    request: Request[Any]
+    indices: Sequence[int]
+    rows: Sequence[Row | None]
+    requests: Sequence[Request[Any]]
+    positions: Sequence[int]
 
 
 class Preparation:
@@ -93,66 +93,72 @@ class Preparation:
         self._lasting = lasting
         self._index = 0
 
-    def jobs_of(self, items: Iterable[Any]) -> tuple[list[Job], list[Outcome]]:
+    def jobs_of(self, items: Sequence[Any]) -> tuple[list[Job], list[Outcome]]:
         """Return the jobs of ``items``, in their order, and what is left out of them.
 
         ``TypeError`` for what is no request.
         """
-        planned: list[_Planned] = []
-        left_out: list[Outcome] = []
-        for item in items:
-            index, self._index = self._index, self._index + 1
-            found = _Planned(index, None, item) if isinstance(item, Request) else self._plan(item, index)
-            if isinstance(found, _Planned):
-                planned.append(found)
-            else:
-                left_out.append(found)
+        planned, left_out = self._planned(items)
         jobs = self._all_at_once(planned)
         if jobs is None:
             jobs = []
-            for found in planned:
-                job = self._one(found)
-                if isinstance(job, Job):
-                    jobs.append(job)
+            for number, request in enumerate(planned.requests):
+                index, row = planned.indices[number], planned.rows[number]
+                try:
+                    prepared = self._encoder.prepare(request)
+                except InvalidRequest as error:
+                    left_out.append(self._invalid(error, index, row, request))
                 else:
-                    left_out.append(job)
+                    one = _Planned([index], [row], [request], [planned.positions[number]])
+                    jobs += self._jobs(one, [prepared], None)
         return jobs, sorted(left_out, key=lambda outcome: outcome.index)
 
-    def _plan(self, item: Any, index: int) -> _Planned | Outcome:
+    def _planned(self, items: Sequence[Any]) -> tuple[_Planned, list[Outcome]]:
+        indices = range(self._index, self._index + len(items))
+        self._index = indices.stop
+        if all(issubclass(kind, Request) for kind in set(map(type, items))):
+            return _Planned(indices, [None] * len(items), items, indices), []
+        planned: list[tuple[int, Row | None, Request[Any], int]] = []
+        left_out: list[Outcome] = []
+        for index, item in zip(indices, items, strict=True):
+            if isinstance(item, Request):
+                planned.append((index, None, item, index))
+            elif isinstance(found := self._request(item, index), Request):
+                planned.append((index, item, found, item.number))
+            else:
+                left_out.append(found)
+        return _Planned(*zip(*planned, strict=True)) if planned else _Planned([], [], [], []), left_out
+
+    def _request(self, item: Any, index: int) -> Request[Any] | Outcome:
         if not isinstance(item, Row) or self._planner is None:
             raise TypeError(f"item {index} of the input is no request of ucontact_async but {type(item).__name__}")
         try:
-            return _Planned(index, item, self._planner.request(item))
+            return self._planner.request(item)
         except InvalidRequest as error:
             return self._invalid(error, index, item, None)
         except LeftOut as left:
             return Outcome(index=index, status=Status.SKIPPED, row=item, reason=left.reason, detail=left.detail)
 
-    def _all_at_once(self, planned: Sequence[_Planned]) -> list[Job] | None:
-        if len(planned) < _BLOCK or len({type(one.request) for one in planned}) > 1:
+    def _all_at_once(self, planned: _Planned) -> list[Job] | None:
+        requests = planned.requests
+        if len(requests) < _BLOCK or len(set(map(type, requests))) > 1:
             return None
-        endpoint = endpoint_of(planned[0].request)
-        encoded = endpoint.prepare_all([one.request for one in planned], self._encoder.rules)
+        encoded = endpoint_of(requests[0]).prepare_all(requests, self._encoder.rules, documents=self._lasting)
         if encoded is None:
             return None
         prepared, block = encoded
-        return [*map(self._job, planned, prepared, block.sent.get("calldate", repeat(None)))]
+        return self._jobs(planned, prepared, block.sent.get("calldate"))
 
-    def _one(self, planned: _Planned) -> Job | Outcome:
-        try:
-            prepared = self._encoder.prepare(planned.request)
-        except InvalidRequest as error:
-            return self._invalid(error, planned.index, planned.row, planned.request)
-        return self._job(planned, prepared, None)
-
-    def _job(self, planned: _Planned, prepared: Prepared[Any], sent: str | None) -> Job:
-        row, request = planned.row, planned.request
-        content = blake2b(prepared.path.encode() + b"?" + prepared.body, digest_size=16).digest()
-        position = planned.index if row is None else row.number
-        identity = identity_of(request, prepared.body, self._encoder.rules.zone, sent=sent, lasting=self._lasting)
+    def _jobs(self, planned: _Planned, prepared: Sequence[Prepared[Any]], sent: Sequence[Any] | None) -> list[Job]:
+        """Return the jobs of requests of one type; ``sent`` are their moments, as they are sent."""
+        path = prepared[0].path
+        bodies = [one.body for one in prepared]
+        contents = digests_of(f"{path}?".encode(), bodies, size=16)
+        identities = identities_of(planned.requests, bodies, self._encoder.rules.zone, sent=sent, lasting=self._lasting)
         # A login says a password.
-        document = prepared.document if prepared.authenticated else ""
-        return Job(planned.index, row, request, prepared, Entry(content, identity, position, prepared.path, document))
+        documents = [one.document if one.authenticated else "" for one in prepared]
+        entries = map(Entry, contents, identities, planned.positions, repeat(path), documents)
+        return [*map(Job, planned.indices, planned.rows, planned.requests, prepared, entries)]
 
     def _invalid(self, error: InvalidRequest, index: int, row: Row | None, request: Request[Any] | None) -> Outcome:
         if request is not None and self._planner is not None:

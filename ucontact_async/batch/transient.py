@@ -15,7 +15,7 @@ from typing import Any
 from ..events import JournalLag
 from .journal import FileJournal, Header, Journal
 from .options import BulkOptions
-from .recollection import Entry, Recalled, recollect
+from .recollection import Entry, Recalled, key_of, recollect
 
 __all__ = ["TransientJournal", "journal_of"]
 
@@ -54,17 +54,23 @@ class TransientJournal:
         return self._enter(entries) if self._file is None else await self._file.recall(entries)
 
     def _enter(self, entries: Sequence[Entry]) -> list[Recalled]:
-        first, recalled = self._first, []
-        before = len(self._positions)
-        self._contents += b"".join([entry.content for entry in entries])
-        self._identities.extend([entry.identity for entry in entries])
+        first = self._first
+        contents = [entry.content for entry in entries]
+        identities = [entry.identity for entry in entries]
+        numbers = range(len(self._positions) + 1, len(self._positions) + 1 + len(entries))
+        self._contents += b"".join(contents)
+        self._identities.extend(identities)
         self._positions.extend([entry.position for entry in entries])
-        for number, entry in enumerate(entries, before + 1):
+        if len(set(identities)) == len(identities) and first.keys().isdisjoint(identities):
+            first.update(zip(identities, numbers, strict=True))
+            return [*map(_new, numbers, contents)]
+        recalled = []
+        for number, entry in zip(numbers, entries, strict=True):
             if entry.identity in first:
                 recalled.append(self._again(entry, number))
             else:
                 first[entry.identity] = number
-                recalled.append(Recalled(number, entry.content.hex(), "new", "", None))
+                recalled.append(_new(number, entry.content))
         return recalled
 
     def _again(self, entry: Entry, number: int) -> Recalled:
@@ -129,6 +135,10 @@ class TransientJournal:
         """Forget everything."""
         if self._file is not None:
             await self._file.aclose()
+
+
+def _new(number: int, content: bytes) -> Recalled:
+    return Recalled(number, key_of(content, 1), "new", "", None)
 
 
 async def journal_of(

@@ -92,6 +92,7 @@ MUTANTS = {
             "            self._jobs.append(job)\n",
             "            self._jobs.extend([job] * (1 + (job.index == 1)))\n",
         ),
+        Edit("batch/intake.py", "self._jobs.extend(jobs)\n", "self._jobs.extend(jobs + jobs[1:2])\n"),
     ],
     "two processes share a journal": [
         Edit("batch/journal_file.py", "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),
