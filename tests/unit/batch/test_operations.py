@@ -13,7 +13,7 @@ from ucontact_async.api import endpoint_of
 from ucontact_async.api.calls import BlockNumber
 from ucontact_async.api.dialers import DialerTask, RemoveContact, RemoveSchedule, Respool, ScheduledCall
 from ucontact_async.batch.columns import COLUMNS
-from ucontact_async.batch.operations import IDENTITY, OPERATIONS, identity_of, plan
+from ucontact_async.batch.operations import IDENTITY, OPERATIONS, identities_of, identity_of, plan
 from ucontact_async.batch.sources import CsvSource, Row
 from ucontact_async.endpoint import Safety
 from ucontact_async.errors import InvalidRequest, SettingsError
@@ -329,6 +329,33 @@ def test_the_identity_of_other_requests():
     assert identity_of(DialerTask.urgent(**task), b"") == identity_of(DialerTask.urgent(**task, data={"a": "b"}), b"")
     assert identity_of(RemoveContact(**task), b"a") != identity_of(RemoveContact(**task), b"b")
     assert identity_of(RemoveContact(**task), b"a") == identity_of(RemoveContact(**task), b"a")
+
+
+def test_a_journal_of_an_earlier_version_knows_the_same_calls():
+    """Identities are on disk: another one would have a row sent again."""
+    task = {"campaign": "Ventas->", "destination": "0900-00001"}
+    known = {
+        7215649443412635434: ScheduledCall(calldate=NOON, **task),
+        -3096608510077851008: DialerTask.urgent(**task),
+        9047069760715210830: Respool(contact=7, dialerbase="lista", **task),
+        -8839819272582161067: RemoveContact(**task),
+    }
+    for identity, request in known.items():
+        assert identity_of(request, b"body", SANTIAGO) == identity
+
+
+@given(st.lists(st.datetimes(datetime(2027, 1, 1), datetime(2027, 2, 1)), min_size=1, max_size=4), st.booleans())
+def test_a_block_has_the_identities_of_its_requests(moments, aware):
+    """Together, with their moments as they are sent, and one by one requests are the same calls."""
+    zone = UTC if aware else None
+    requests = [call(calldate=moment.replace(tzinfo=zone), destination=f"09-{at}") for at, moment in enumerate(moments)]
+    prepared, block = endpoint_of(requests[0]).prepare_all(requests, RULES)
+    bodies, sent = [one.body for one in prepared], block.sent["calldate"]
+    alone = [identity_of(request, body, SANTIAGO) for request, body in zip(requests, bodies, strict=True)]
+    assert identities_of(requests, bodies, SANTIAGO, sent=sent) == alone
+    passing = identities_of(requests, bodies, SANTIAGO, sent=sent, lasting=False)
+    for request, body, identity in zip(requests, bodies, passing, strict=True):
+        assert identities_of([request], [body], SANTIAGO, lasting=False) == [identity]
 
 
 @given(st.text("0123456789*#+", min_size=2, max_size=24))
