@@ -323,7 +323,7 @@ def identities_of(
 ) -> list[int]:
     """Return :func:`identity_of` each of ``requests``, all of one type; ``sent`` are their moments as they are sent.
 
-    Those that are not ``lasting`` hold within this process only, and take a fifth of the time.
+    Those that are not ``lasting`` hold within this process only, and cost 4,000 instructions less.
     """
     path = endpoint_of(requests[0]).path
     names = IDENTITY.get(type(requests[0]))
