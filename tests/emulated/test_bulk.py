@@ -277,16 +277,23 @@ async def test_something_that_is_no_request_is_named(emulator):
 async def test_a_cancelled_run_lets_calls_on_the_wire_end(emulator, journal, native, lane):
     """Cancelling a run sends nothing more, settles what is on the wire, and a second run completes the rest."""
     emulator.set_faults(rule("latency", seconds=0.1))
+
+    async def when_some_are_done(cancel):
+        while not (emulator.ledger.of(SCHEDULE) and emulator.ledger.in_flight):
+            await asyncio.sleep(0.005)
+        cancel()
+
     async with client_of(emulator, lane=lane) as uc:
         if native:
             task = asyncio.ensure_future(uc.bulk(calls(500), journal=journal, max_concurrency=20))
-            await asyncio.sleep(0.35)
-            task.cancel()
+            await when_some_are_done(task.cancel)
             with pytest.raises(asyncio.CancelledError):
                 await task
         else:
-            with anyio.move_on_after(0.35) as scope:
+            with anyio.CancelScope() as scope:
+                watcher = asyncio.ensure_future(when_some_are_done(scope.cancel))
                 await uc.bulk(calls(500), journal=journal, max_concurrency=20)
+            await watcher
             assert scope.cancelled_caught
         assert states(journal)["sent"] == states(journal)["unknown"] == 0
         assert 0 < states(journal)["succeeded"] == len(emulator.ledger.of(SCHEDULE)) < 500
