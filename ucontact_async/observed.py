@@ -102,7 +102,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     address: str
     port: int
     server: str
-    """Address and port together."""
+    """Address and port together, as in a URL."""
     limiter: object
     """Which limiter it is: clients may share one."""
     stats: Callable[[], LimiterStats]
@@ -143,7 +143,8 @@ class _Observers:
         self._observers = observers
 
     def attach(self) -> list[Callable[[], None]]:
-        return [observer.attach(self.client) for observer in self._observers]
+        ends = [_told(observer.attach, self.client) for observer in self._observers]
+        return [end for end in ends if end is not None]
 
     def call_began(self, call: Call) -> list[Any]:
         return [_told(observer.call_began, self.client, call) for observer in self._observers]
@@ -275,7 +276,7 @@ def observe(
         scheme=parts.scheme,
         address=address,
         port=port,
-        server=f"{address}:{port}",
+        server=f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
         limiter=limiter,
         stats=lambda: limiter.stats,
         lag=lag,

@@ -281,6 +281,17 @@ def test_unknown_rows_are_exit_3_now_and_later(url, contacts):
     assert set(applied(url).values()) == {1}
 
 
+def test_whoever_stops_reading_changes_nothing(url, contacts):
+    """A run whose output nobody reads to the end, as ``| head`` does, makes its calls and ends as any other."""
+    environment = os.environ | {"UCONTACT_URL": url, "UCONTACT_USER": "api", "UCONTACT_PASSWORD": "secret"}
+    environment |= {"UCONTACT_TIMEZONE": "America/Montevideo"}
+    command = [*COMMAND, "schedule", contacts, "--campaign", "Ventas->"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        process.stdout.close()
+        assert process.wait(30) == 0
+    assert len(applied(url)) == 50
+
+
 def test_what_is_said_can_be_typed(url, tmp_path):
     """What a stopped run names to resume by, and where to look, are whole commands, whatever the file is called."""
     file = write(tmp_path / "my contacts.csv", HEADER, *ROWS)

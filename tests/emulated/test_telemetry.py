@@ -323,6 +323,15 @@ async def test_instruments_may_look_from_threads_of_their_own(anyio_backend):
     assert failures == []
 
 
+async def test_an_address_of_ip_6(instruments):
+    """It is shown as in a URL, in brackets."""
+    async with UContact("http://[::1]:1", token="t", timezone="UTC", observers=instruments.observers) as uc:
+        with anyio.move_on_after(0.3), contextlib.suppress(UContactError):
+            await uc.send(call())
+        assert 'ucontact_requests_limit{server="[::1]:1"}' in instruments.everything()
+    assert f"http://[::1]:1{PATH}" in instruments.everything()
+
+
 async def test_clients_of_one_server_are_one(server, instruments):
     """Two clients with one limiter are not counted twice, and each that closes leaves the other."""
     limiter = Limiter(5)
@@ -370,17 +379,18 @@ async def test_an_observer_that_fails_harms_no_call(server, caplog):
     """Whatever it raises is logged by its class alone; the call is made, and the other observers are told."""
 
     class Broken:
-        def attach(self, client):
-            return lambda: None
-
         def __getattr__(self, name):
             def fail(*what):
                 raise ValueError(PHONE)
 
             return fail
 
+    class Attached(Broken):
+        def attach(self, client):
+            return lambda: None
+
     instruments = Instruments()
-    instruments.observers.insert(0, Broken())
+    instruments.observers[:0] = [Attached(), Broken()]
     async with client_of(server, instruments) as uc:
         await uc.send(call())
     assert instruments.samples("ucontact_calls_total")[SCHEDULE, "succeeded", ""] == 1

@@ -168,5 +168,8 @@ def say_how_to_resume() -> None:
 
 
 def tell(text: str) -> None:
-    """Print for a person what a command came to, at once."""
-    print(translated(text), flush=True)
+    """Print for a person what a command came to, at once; where nobody reads it, the exit code still tells."""
+    try:
+        print(translated(text), flush=True)
+    except BrokenPipeError:
+        sys.stdout = None

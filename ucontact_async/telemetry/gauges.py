@@ -23,6 +23,8 @@ class ServerGauges(msgspec.Struct, frozen=True, kw_only=True):
 
     address: str
     port: int
+    server: str
+    """Address and port together, as in a URL."""
     in_flight: int
     waiting: int
     max_concurrency: int
@@ -58,18 +60,19 @@ class Clients:
 
     def look(self) -> list[ServerGauges]:
         """Return the gauges of every server."""
-        servers: dict[tuple[str, int], list[Observed]] = {}
+        servers: dict[str, list[Observed]] = {}
         for client in tuple(self._clients):
-            servers.setdefault((client.address, client.port), []).append(client)
-        return [_together(address, port, clients) for (address, port), clients in servers.items()]
+            servers.setdefault(client.server, []).append(client)
+        return [*map(_together, servers.values())]
 
 
-def _together(address: str, port: int, clients: list[Observed]) -> ServerGauges:
+def _together(clients: list[Observed]) -> ServerGauges:
     stats = [client.stats() for client in {id(client.limiter): client for client in clients}.values()]
     lags = [client.lag() for client in clients]
     return ServerGauges(
-        address=address,
-        port=port,
+        address=clients[0].address,
+        port=clients[0].port,
+        server=clients[0].server,
         in_flight=sum(one.in_flight for one in stats),
         waiting=sum(one.waiting for one in stats),
         max_concurrency=sum(one.max_concurrency for one in stats),

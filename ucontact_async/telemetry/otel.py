@@ -131,7 +131,7 @@ class OpenTelemetry:
     def request_began(self, client: Observed, exchange: Exchange) -> tuple[Span, Any]:
         """Begin the span of a request."""
         # A path of somebody's own is not shown: it may name anybody.
-        url = f"{client.scheme}://{client.address}:{client.port}{exchange.path or '/REDACTED'}"
+        url = f"{client.scheme}://{client.server}{exchange.path or '/REDACTED'}"
         attributes = {"http.request.method": "POST", "url.full": url, **_server(client)}
         if exchange.path:
             attributes["url.template"] = exchange.path

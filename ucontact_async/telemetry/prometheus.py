@@ -122,7 +122,6 @@ class Prometheus(Collector):
             )
         }
         for seen in self._clients.look():
-            server = f"{seen.address}:{seen.port}"
             for name, value in (
                 ("requests_in_flight", seen.in_flight),
                 ("requests_waiting", seen.waiting),
@@ -131,7 +130,7 @@ class Prometheus(Collector):
                 ("journal_pending_changes", seen.lag.pending),
                 ("journal_lag_seconds", seen.lag.seconds),
             ):
-                families[name].add_metric([server], value)
+                families[name].add_metric([seen.server], value)
             for state in _STATES:
-                families["gate"].add_metric([server, state], float(seen.gate == state))
+                families["gate"].add_metric([seen.server, state], float(seen.gate == state))
         return families.values()
