@@ -43,8 +43,8 @@ class Heads:
 
     def __init__(self) -> None:
         """Know none yet."""
-        self._latest = Head(_BLANK_LINE, {}, None, closes=True)  # no answer begins so
-        self._raw = _BLANK_LINE
+        self._latest: Head | None = None
+        self._raw = b""
         self._answer: Answer | None = None
 
     def repeated(self, buffer: bytearray, filled: int) -> Answer | None:
@@ -62,15 +62,15 @@ class Heads:
         """
         head = self._latest
         # What lies behind the filled part is an earlier answer: often the same, and not this one's.
-        if filled >= head.size and buffer.startswith(head.raw):
+        if head is not None and filled >= head.size and buffer.startswith(head.raw):
             return head
         # Before the parser, which passes over line breaks: they may be the end of another answer.
         if not _BEGINNING.startswith(buffer[: min(filled, len(_BEGINNING))]):
             raise ValueError
         end = buffer.find(_BLANK_LINE, 0, filled)
         if end >= 0:
-            self._latest = head = _parsed(bytes(buffer[: end + 4]), handler)
-            return head
+            self._latest = found = _parsed(bytes(buffer[: end + 4]), handler)
+            return found
         if filled == len(buffer):
             raise ValueError
         return None

@@ -89,11 +89,13 @@ def _answer(queue):
 @pytest.mark.parametrize("ends", [False, True], ids=["answers again", "closes"])
 async def test_a_poisoned_connection_is_not_used_for_a_request_without_a_body(ends):
     """The guard holds for it too: 30 requests get their own 30 answers, each at the first try."""
+    answered = []
 
     def answer(peer, _, __):
         peer.sendall(_answer(f"q{len(server.requests)}"))
         if not ends:
             peer.sendall(_answer("stale"))
+        answered.append(peer)
         return ends
 
     with Scripted(answer) as server:
@@ -102,7 +104,8 @@ async def test_a_poisoned_connection_is_not_used_for_a_request_without_a_body(en
             for number in range(1, 31):
                 (queue,) = await uc.campaigns.summary()
                 assert queue.queue == f"q{number}"
-                time.sleep(0.005)  # noqa: ASYNC251  a busy loop: it has not seen yet what came meanwhile
+                while len(answered) < number:
+                    time.sleep(0.005)  # noqa: ASYNC251  a busy loop: it has not seen yet what came meanwhile
         assert len(server.requests) == 30
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     assert body == b""

@@ -26,7 +26,7 @@ from ucontact_async.batch.rules.rules import Check
 from ucontact_async.batch.sources import CsvSource, Row
 from ucontact_async.batch.table import Table
 from ucontact_async.batch.workbook import WorkbookSource, open_source
-from ucontact_async.cli.mapping import mapping_of
+from ucontact_async.cli.mapping import mapping_of, remember
 from ucontact_async.errors import InvalidRequest, SettingsError, escaped
 from ucontact_async.recordings.folder import Folder
 from ucontact_async.recordings.places import Places
@@ -250,10 +250,11 @@ def remembered(data: bytes) -> None:
     pairs = [pair.encode("utf-8", "replace").decode() for pair in pairs]
     file = file_of(b"", "remembered.csv")
     file_of(draw.rest(), "remembered.csv.columns.toml")
-    found = mapping_of(Namespace(file=file, map=pairs))
+    found = mapping_of(Namespace(file=file, map=pairs, remember=False))
     if found:
-        kept = reread(mapping_of, Namespace(file=file, map=pairs, remember=True))
-        expect(reread(mapping_of, Namespace(file=file, map=[])) == kept == found, "columns are not what was kept")
+        reread(remember, Namespace(file=file, remember=True), found)
+        again = reread(mapping_of, Namespace(file=file, map=[], remember=False))
+        expect(again == found, "columns are not what was kept")
 
 
 def settings(data: bytes) -> None:

@@ -78,7 +78,7 @@ class Place:
         async with UContact(url, **{"token": TOKEN, "timezone": "America/Montevideo", **options}) as uc:
             yield uc.with_options(timeout=0.3)
             self.seen.value(uc, uc.settings, vars(uc), uc.limiter, vars(uc._caller), uc._caller._outgoing)
-            self.seen.value(uc._caller._shown, uc._caller.tokens, vars(uc._caller.tokens), uc._caller.lane)
+            self.seen.value(uc._caller._latest, uc._caller.tokens, vars(uc._caller.tokens), uc._caller.lane)
 
 
 def path(name):

@@ -74,6 +74,7 @@ def test_the_expected_heads(text, length, closes):
         "HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nContent-Length: 1\n\n1",
         "\nHTTP/1.1 200 OK\nContent-Length: 1\n\n1",
         "\n\rHTTP/1.1 200 OK\nContent-Length: 1\n\n1",
+        "\n\n1\n1\n0\n\n",
         "<html>",
         "1",
     ],
