@@ -1,7 +1,7 @@
 """The command lane: small requests over connections leased from aiohttp's connector, one at a time on each.
 
 DNS, TLS and connecting stay aiohttp's, and so does every answer that is not exactly the expected one. In between stands
-one buffer, one write and one future a request. What may go this way is decided here; what an answer means is not.
+one buffer and one write a request (``link.py``). What may go this way is decided here; what an answer means is not.
 """
 
 from __future__ import annotations
