@@ -117,7 +117,7 @@ async def test_a_server_that_does_nothing_of_it(tmp_path):
         removes_tasks=False,
         one_session=False,
         dead_token="redirect",
-        keep_alive=0.1,
+        keep_alive=0.25,
         continues=False,
         cookies=True,
         trailing_newline=True,
