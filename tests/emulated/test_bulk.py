@@ -311,7 +311,8 @@ async def test_a_call_that_outlasts_the_grace_is_unknown(emulator, journal, lane
         client_of(emulator, lane=lane) as uc,
         uc.stream(calls(100), journal=journal, max_concurrency=4) as outcomes,
     ):
-        await asyncio.sleep(0.1)
+        while len(emulator.ledger) < 4:
+            await asyncio.sleep(0.005)
         outcomes.stop("enough")
         outcomes.abort()
         counts = Counter([outcome.status async for outcome in outcomes])
