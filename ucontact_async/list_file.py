@@ -23,6 +23,7 @@ from .text import (
     Rules,
     TextFormat,
     WholeNumber,
+    dialled,
     mask_phone,
     printable,
 )
@@ -148,7 +149,7 @@ def number_text(number: str | TypedNumber) -> str:
 
 def plain_number(number: str | TypedNumber) -> str:
     """Return what is dialled: without kind and retries, and without ``-``."""
-    return (number.number if isinstance(number, TypedNumber) else number).replace("-", "")
+    return dialled(number.number if isinstance(number, TypedNumber) else number)
 
 
 def read_number(text: str, field: str) -> str | TypedNumber:

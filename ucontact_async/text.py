@@ -41,6 +41,7 @@ __all__ = [
     "TIMESTAMP",
     "Rules",
     "TextFormat",
+    "dialled",
     "mask_phone",
     "parse_timestamp",
     "printable",
@@ -243,6 +244,11 @@ class DialString(_Line):
 
     def mask(self, value: str) -> str:
         return _masked(value)
+
+
+def dialled(number: str) -> str:
+    """Return what is dialled of ``number``: a - is not, and so hides nothing that comes after it."""
+    return number.replace("-", "")
 
 
 def _masked(number: str) -> str:

@@ -18,7 +18,7 @@ from ..api.recordings import Recording
 from ..endpoint import Request
 from ..errors import SettingsError
 from ..settings import zone_of
-from ..text import mask_phone
+from ..text import dialled, mask_phone
 from .journal_rows import JournalRows, open_journal
 from .turns import is_removal
 
@@ -133,7 +133,7 @@ async def audit_double_dials(
         contacts = _contacts(((request, "succeeded") for request in asked), window)
     audit = DialAudit(numbers=len(contacts))
     async for record in _each(records):
-        contact = contacts.get((record.campaign, _plain(record.destination)))
+        contact = contacts.get((record.campaign, dialled(record.destination).strip()))
         if contact is None or not window.holds(record.calldate):
             audit.others += 1
         else:
@@ -186,7 +186,7 @@ def _contacts(asked: Iterable[tuple[Request[Any], str]], window: _Window) -> dic
         destination = getattr(request, "destination", None)
         if campaign is None or destination is None or is_removal(request):
             continue
-        numbers = [_plain(number) for number in (destination, *getattr(request, "alternatives", ()))]
+        numbers = [dialled(number) for number in (destination, *getattr(request, "alternatives", ()))]
         for number in numbers:
             contact = contacts.setdefault((campaign, number), _Contact())
             contact.asked += status in _MADE
@@ -217,10 +217,6 @@ def _judge(audit: DialAudit, contacts: dict[tuple[str, str], _Contact], tries: i
             audit.never_count += 1
             if len(audit.never) < KEPT:
                 audit.never.append(found)
-
-
-def _plain(number: str) -> str:
-    return number.replace("-", "").strip()
 
 
 async def _each(records: Iterable[Recording] | AsyncIterable[Recording]) -> AsyncIterator[Recording]:

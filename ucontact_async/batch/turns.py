@@ -13,6 +13,7 @@ from typing import Any
 
 from ..api.dialers import RemoveContact, RemoveSchedule
 from ..endpoint import Request
+from ..text import dialled
 from .agenda import ROOM, Agenda
 from .journal import Journal
 from .journal_removals import REMOVALS
@@ -32,8 +33,7 @@ def is_removal(request: Request[Any]) -> bool:
 
 def _destination(request: Any) -> Destination | None:
     campaign, number = getattr(request, "campaign", None), getattr(request, "destination", None)
-    # A - is not dialled and does not count.
-    return None if campaign is None or number is None else (campaign, number.replace("-", ""))
+    return None if campaign is None or number is None else (campaign, dialled(number))
 
 
 class _Line:

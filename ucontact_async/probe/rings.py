@@ -17,6 +17,7 @@ import msgspec
 from ..api.dialers import Dialers, DialerTask, RemoveSchedule, ScheduledCall
 from ..api.recordings import FindRecordings, Recording, RecordingCalls
 from ..errors import UContactError
+from ..text import dialled
 from .server import CloseServer
 
 __all__ = ["Ring", "Rings", "Verdict"]
@@ -108,8 +109,8 @@ class Rings:
             page=200,
         )
         found: Sequence[Recording] = await self._server.ask(RecordingCalls.find, request)
-        number = self._number.replace("-", "")
-        return [record for record in found if record.destination.replace("-", "") == number]
+        number = dialled(self._number)
+        return [record for record in found if dialled(record.destination) == number]
 
     def _insert(self, ring: Ring) -> tuple[Any, Any]:
         fields: dict[str, Any] = {

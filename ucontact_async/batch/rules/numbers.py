@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import SettingsError
+from ...text import dialled
 
 if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
@@ -19,7 +20,7 @@ __all__ = ["MISSING", "Numbering"]
 
 MISSING = "phonenumbers is not installed: python -m pip install 'ucontact-async[phone]'"
 _NOWHERE = "Etc/Unknown"
-_ABROAD = re.compile(r"-*(?:\+|0-*0)")
+_ABROAD = re.compile(r"\+|00")
 _KEPT = 4_096
 
 
@@ -56,7 +57,7 @@ class Numbering:
 
     def comparable(self, number: str) -> bool:
         """Return whether ``number`` can be told to be the same as one written without its country."""
-        return self._plans is not None or not _ABROAD.match(number)
+        return self._plans is not None or not _ABROAD.match(dialled(number))
 
     def _zones(self, number: str) -> tuple[str, ...]:
         """Return the names of all time zones in which ``number`` may be; none where nobody knows."""
@@ -71,7 +72,7 @@ class Numbering:
         """Return ``premium`` or ``international`` for a number that is."""
         parsed = self._parsed(number)
         if parsed is None:
-            return "international" if _ABROAD.match(number) else None
+            return "international" if _ABROAD.match(dialled(number)) else None
         if self._plans.number_type(parsed) == self._plans.PhoneNumberType.PREMIUM_RATE:
             return "premium"
         region = self._plans.region_code_for_number(parsed)

@@ -21,7 +21,7 @@ from ...endpoint import Request
 from ...errors import InvalidRequest, SettingsError
 from ...list_file import decode_row, plain_number
 from ...settings import zone_of
-from ...text import parse_timestamp
+from ...text import dialled, parse_timestamp
 from .caps import CallBook, Cap
 from .do_not_call import DoNotCall, NumberList
 from .numbers import Numbering
@@ -104,7 +104,7 @@ class DialRules(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, name, (given,) if alone else tuple(given))
         msgspec.structs.force_setattr(self, "journals", tuple(map(Path, self.journals)))
         for name in ("dialable", "premium"):
-            plain = tuple(_undashed(prefix) for prefix in getattr(self, name))
+            plain = tuple(dialled(prefix) for prefix in getattr(self, name))
             msgspec.structs.force_setattr(self, name, plain)
         for day in self.holidays if isinstance(self.holidays, Collection) else ():
             if not isinstance(day, date) or isinstance(day, datetime):  # which no day is ever equal to
@@ -241,7 +241,7 @@ class Check:
 
     def _forbidden_number(self, numbers: Iterable[str]) -> Block | None:
         rules = self.rules
-        for number in map(_undashed, numbers):
+        for number in map(dialled, numbers):
             if rules.dialable and not number.startswith(rules.dialable):
                 return Block("prefix", f"a number begins with none of {', '.join(rules.dialable)}")
             if rules.costly == "allow":
@@ -338,11 +338,6 @@ class Check:
             self.book.add(number, moment)
         self._booked[key] = numbers, moment
         return None
-
-
-def _undashed(number: str) -> str:
-    """Return what is dialled of ``number``: dashes are not, and so hide nothing that it begins with."""
-    return number.replace("-", "")
 
 
 def _readings(given: datetime, zones: Iterable[tzinfo]) -> list[datetime]:
