@@ -98,29 +98,46 @@ def _holds_texts(part: zipfile.ZipInfo) -> bool:
     return part.filename.lower().endswith(_TEXTS)
 
 
+class _Tags:
+    """What a pattern that begins with a ``<`` matches in a part that comes in pieces."""
+
+    def __init__(self, pattern: re.Pattern[bytes], begun: re.Pattern[bytes] | None = None) -> None:
+        """Where ``begun`` matches, the rest of the pattern must not be far."""
+        self.seen = 0
+        self._pattern, self._begun = pattern, begun
+        self._rest = b""
+
+    def within(self, block: bytes) -> Iterator[tuple[int, re.Match[bytes]]]:
+        """Yield what another ``<`` follows by the end of the next piece, each with the place where the part has it."""
+        text = self._rest + block
+        before = self.seen - len(self._rest)
+        end = max(0, text.rfind(b"<"))
+        for tag in self._pattern.finditer(text, 0, end):
+            yield before + tag.start(), tag
+        self.seen += len(block)
+        self._rest = text[end:] if text.startswith(b"<", end) else b""
+        if len(self._rest) > _LONGEST_TAG and self._begun is not None and self._begun.match(self._rest):
+            raise TooLarge("a cell of it has no end")
+        self._rest = self._rest[:_LONGEST_TAG]
+
+
 class _Texts:
     """How many bytes the texts take that cells share, at most: from where one begins to where the next does."""
 
     def __init__(self) -> None:
         self.lengths = array("I")
-        self._rest = b""
-        self._seen = 0
+        self._tags = _Tags(_TEXT)
         self._begun: int | None = None
 
     def add(self, block: bytes) -> None:
         """Take in the next piece of the part."""
-        text = self._rest + block
-        before = self._seen - len(self._rest)
-        end = max(0, text.rfind(b"<"))
-        for begin in _TEXT.finditer(text, 0, end):
-            self._next(before + begin.start())
-        self._seen += len(block)
-        self._rest = text[end : end + _LONGEST_TAG] if text.startswith(b"<", end) else b""
+        for place, _ in self._tags.within(block):
+            self._next(place)
 
     def end(self) -> None:
         """Note that the part is over."""
         if self._begun is not None:
-            self._next(self._seen)
+            self._next(self._tags.seen)
             self._begun = None
 
     def _next(self, place: int) -> None:
@@ -141,7 +158,7 @@ class _Sheet:
         self.cells = self.said = 0
         self._texts = texts
         self._shared = False
-        self._rest = b""
+        self._tags = _Tags(_TAG, _CELL)
         self._row = self._column = -1
         self._rows: tuple[int, int] | None = None
         self._columns = (0, 0)
@@ -155,18 +172,12 @@ class _Sheet:
 
     def add(self, block: bytes) -> None:
         """Take in the next piece of the part."""
-        text = self._rest + block
-        end = max(0, text.rfind(b"<"))
-        for tag in _TAG.finditer(text, 0, end):
+        for _, tag in self._tags.within(block):
             if tag[1] is not None:
                 self._take(tag[1] == b"row", tag[2])
             elif self._shared:
                 self.said += self._length(tag[3].strip() or b"0")
                 self._shared = False
-        self._rest = text[end:] if text.startswith(b"<", end) else b""
-        if len(self._rest) > _LONGEST_TAG and _CELL.match(self._rest):
-            raise TooLarge("a cell of it has no end")
-        self._rest = self._rest[:_LONGEST_TAG]
 
     def _length(self, number: bytes) -> int:
         if not number.isdigit() or len(number) > 9:
@@ -199,8 +210,7 @@ class _Tables:
 
     def __init__(self) -> None:
         self.places = self.cells = self.said = 0
-        self._rest = b""
-        self._seen = 0
+        self._tags = _Tags(_ROW, _ROW_BEGUN)
         self._row = self._next_row = self._column = 0
         self._times = 1
         self._box: tuple[int, int, int, int] | None = None
@@ -208,20 +218,12 @@ class _Tables:
 
     def add(self, block: bytes) -> None:
         """Take in the next piece of the part."""
-        text = self._rest + block
-        before = self._seen - len(self._rest)
-        end = max(0, text.rfind(b"<"))
-        for tag in _ROW.finditer(text, 0, end):
-            self._close(before + tag.start())
-            self._take(tag[1], tag[2], before + tag.end())
-        self._seen += len(block)
+        for place, tag in self._tags.within(block):
+            self._close(place)
+            self._take(tag[1], tag[2], place + len(tag[0]))
         if block == b"<":  # the end
-            self._close(self._seen)
-            self._take(b"table", b"", self._seen)
-        self._rest = text[end:] if text.startswith(b"<", end) else b""
-        if len(self._rest) > _LONGEST_TAG and _ROW_BEGUN.match(self._rest):
-            raise TooLarge("a cell of it has no end")
-        self._rest = self._rest[:_LONGEST_TAG]
+            self._close(self._tags.seen)
+            self._take(b"table", b"", self._tags.seen)
 
     def _close(self, place: int) -> None:
         """Count what the cell before this place says."""
