@@ -15,7 +15,6 @@ from ..endpoint import Caller
 from ..limiter import Limiter
 from ..wire import Answer
 from .flight import RowFlight
-from .journal import Journal
 from .places import Places
 from .preparing import Job
 
@@ -30,7 +29,6 @@ class Gear(msgspec.Struct, frozen=True, eq=False):
     """
 
     caller: Caller
-    journal: Journal
     limiter: Limiter
     places: Places
     clock: Callable[[], float]
@@ -92,9 +90,8 @@ class Chain:
         if not self.placed or not flight.arms:
             self._send()
         elif gear.caller.unhindered(job.prepared):
-            flight.armed = True
             gear.limiter.ready += 1
-            gear.journal.mark(job.id, self._marked)
+            flight.mark(self._marked)
         else:
             self._hand_back()
 

@@ -83,7 +83,6 @@ class Crew:
         self._working, self._drained = 0, False
         self._gear = Gear(
             caller=caller,
-            journal=journal,
             limiter=limiter,
             places=self._places,
             clock=clock,

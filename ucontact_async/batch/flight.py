@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..endpoint import Flight, Safety
 from .amendments import Amendments
 from .clearance import Clearance
@@ -42,6 +44,11 @@ class RowFlight(Flight):
         if not self.armed:
             self.armed = True
             await self._journal.sent(self._job.id)
+
+    def mark(self, tell: Callable[[Exception | None], None]) -> None:
+        """Mark the row, and have it told once the mark is durable, or why it is not."""
+        self.armed = True
+        self._journal.mark(self._job.id, tell)
 
     def withdraw(self) -> None:
         """Take the mark back."""

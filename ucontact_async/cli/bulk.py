@@ -25,7 +25,7 @@ from .command import (
     tell,
 )
 from .language import translated
-from .mapping import REJECTS, add_map, mapping_of, remember
+from .mapping import REJECTS, add_map, plan_of
 
 if TYPE_CHECKING:
     from ..batch.history import History
@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace) -> int:
-    from ..batch.operations import OPERATIONS, plan
+    from ..batch.operations import OPERATIONS
     from ..batch.report import Rejects
     from ..batch.workbook import open_source
     from ..errors import SettingsError, Unauthorized
@@ -150,9 +150,7 @@ async def _run(args: argparse.Namespace) -> int:
         args.no_journal = True
     options = _options(args, operation.name)
     source = number or open_source(args.file, sheet=args.sheet)
-    mapping = mapping_of(args)
-    planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping)
-    remember(args, mapping)
+    planned = plan_of(args, source.columns, operation)
     history = history_of(args)
     say(source.describe())
     rules = rules_of(args, source.columns) if hasattr(args, "rules") else None

@@ -29,7 +29,7 @@ from .command import (
     tell,
 )
 from .language import translated
-from .mapping import add_map, mapping_of, remember
+from .mapping import add_map, plan_of
 from .undo import add_undo
 from .unknown import add_answers, answers_of, list_unknown
 
@@ -176,7 +176,7 @@ async def _init(args: argparse.Namespace, database: Database) -> int:
 
 
 async def _load(args: argparse.Namespace, database: Database) -> int:
-    from ..batch.operations import OPERATIONS, plan
+    from ..batch.operations import OPERATIONS
     from ..batch.report import Rejects
     from ..batch.workbook import open_source
     from ..fleet.lease import enter_tenant
@@ -185,9 +185,7 @@ async def _load(args: argparse.Namespace, database: Database) -> int:
     uc = _client(args)
     source = open_source(args.file, sheet=args.sheet)
     operation = OPERATIONS[args.operation]
-    mapping = mapping_of(args)
-    planned = plan(source.columns, operation, campaign=args.campaign, mapping=mapping)
-    remember(args, mapping)
+    planned = plan_of(args, source.columns, operation)
     say(source.describe())
     rules = rules_of(args, source.columns)
     say_ignored(planned, rules)

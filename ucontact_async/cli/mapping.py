@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from .command import beside
 
-__all__ = ["REJECTS", "add_map", "mapping_of", "remember"]
+if TYPE_CHECKING:
+    from ..batch.operations import Operation, Plan
+
+__all__ = ["REJECTS", "add_map", "mapping_of", "plan_of"]
+
+T = TypeVar("T")
 
 REJECTS = ".rejects.csv"
 _HEADING = (
@@ -40,10 +47,18 @@ def mapping_of(args: argparse.Namespace) -> dict[str, str]:
     return mapping
 
 
-def remember(args: argparse.Namespace, mapping: dict[str, str]) -> None:
-    """Keep ``mapping``, which the file was found to have, where ``--remember`` asks for it."""
+def plan_of(args: argparse.Namespace, columns: Sequence[str], operation: Operation[T]) -> Plan[T]:
+    """Return what the file's columns are used for; ``--remember`` keeps the names that it was found to have.
+
+    Raises :class:`SettingsError` for columns that are none of the operation's, or missing.
+    """
+    from ..batch.operations import plan
+
+    mapping = mapping_of(args)
+    planned = plan(columns, operation, campaign=args.campaign, mapping=mapping)
     if args.remember:
         _keep(_beside(args.file), mapping)
+    return planned
 
 
 def _beside(file: Path) -> Path:

@@ -25,7 +25,7 @@ from .command import (
     tell,
 )
 from .language import translated
-from .mapping import add_map, mapping_of, remember
+from .mapping import add_map, mapping_of, plan_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -87,15 +87,12 @@ def run(args: argparse.Namespace) -> int:
 
 async def _run(args: argparse.Namespace) -> int:
     from ..batch.lists import UPLOAD
-    from ..batch.operations import plan
     from ..batch.workbook import open_source
 
     if args.no_journal and (args.journal or args.retry_refused):
         raise SettingsError("--no-journal goes with neither --journal nor --retry-refused")
     source = open_source(args.file, sheet=args.sheet)
-    mapping = mapping_of(args)
-    planned = plan(source.columns, UPLOAD, campaign=args.campaign, mapping=mapping)
-    remember(args, mapping)
+    planned = plan_of(args, source.columns, UPLOAD)
     say(source.describe())
     if planned.ignored:
         say(f"columns not used: {', '.join(planned.ignored)}")

@@ -331,8 +331,8 @@ MUTANTS = {
     "chain: a mark is not waited for": [
         Edit(
             "batch/chain.py",
-            "gear.journal.mark(job.id, self._marked)",
-            "gear.journal.mark(job.id, lambda error: None)\n            self._marked(None)",
+            "flight.mark(self._marked)",
+            "flight.mark(lambda error: None)\n            self._marked(None)",
         ),
     ],
     "chain: a mark that failed is one": [
