@@ -130,13 +130,15 @@ class Line:
         length = len(body) if announced is None else announced
         self.writer.write(f"{head}Content-Length: {length}\r\n\r\n".encode() + body)
 
-    async def hear(self, seconds=0.15):
-        """Return all that is heard, and how it ended: open, closed or reset."""
+    async def hear(self, *until, seconds=10):
+        """Return what is heard up to ``until``, or all of it, and how it ended: open, closed or reset."""
         heard = b""
         try:
             async with asyncio.timeout(seconds):
                 while piece := await self.reader.read(65536):
                     heard += piece
+                    if heard.endswith(until):
+                        return heard, "open"
         except TimeoutError:
             return heard, "open"
         except ConnectionResetError:
@@ -190,7 +192,10 @@ async def test_what_is_heard_read_and_applied(emulator, kind, match):
     emulator.set_faults({"rules": [rule | {"endpoint": PATH, "match": match}]})
     async with Line(emulator) as line:
         line.send()
-        said, ended = await line.hear()
+        if end == "open":
+            said, ended = await (line.hear(heard) if heard else line.hear(seconds=0.15))
+        else:
+            said, ended = await line.hear()
     assert (said.endswith(heard) if heard else said == b"", ended) == (True, end)
     assert emulator.ledger.requests[PATH] == read
     if rule["fault"] == "late_apply":
@@ -206,7 +211,7 @@ async def test_a_status_comes_with_its_headers(emulator):
     emulator.set_faults({"rules": [rule]})
     async with Line(emulator) as line:
         line.send()
-        said, _ = await line.hear()
+        said, _ = await line.hear(b"\r\n\r\n")
     assert said.startswith(b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Type: text/html\r\n")
 
 
@@ -224,10 +229,10 @@ async def test_an_unsolicited_answer_follows_the_real_one(emulator):
     emulator.set_faults({"rules": [{"fault": "unsolicited", "seconds": 0.1, "body": "2", "count": 1}]})
     async with Line(emulator) as line:
         line.send()
-        first, _ = await line.hear(0.05)
-        second, _ = await line.hear(0.1)
+        first, _ = await line.hear(ONE)
+        second, _ = await line.hear(b"\r\n\r\n2")
         line.send()
-        third, _ = await line.hear(0.05)
+        third, _ = await line.hear(ONE)
     assert (first[-5:], second[-5:], third[-5:]) == (ONE, b"\r\n\r\n2", ONE)
     assert second.startswith(b"HTTP/1.1 200 OK\r\n")
 
@@ -237,7 +242,7 @@ async def test_refused_connections_come_back(emulator):
     emulator.set_faults({"rules": [{"fault": "refuse", "seconds": 0.15, "count": 1}]})
     async with Line(emulator) as other:
         other.send(path="auth/UserLogin", body=b"user=x")
-        assert (await other.hear(0.1))[1] == "reset"
+        assert (await other.hear())[1] == "reset"
         started = monotonic()
         refused = 0
         while monotonic() - started < 0.1:
@@ -249,7 +254,7 @@ async def test_refused_connections_come_back(emulator):
     await asyncio.sleep(0.15)
     async with Line(emulator) as line:
         line.send()
-        assert (await line.hear(0.05))[0].endswith(ONE)
+        assert (await line.hear(ONE))[0].endswith(ONE)
 
 
 async def test_connections_that_are_open_survive_a_refusal(emulator):
@@ -257,11 +262,11 @@ async def test_connections_that_are_open_survive_a_refusal(emulator):
     emulator.set_faults({"rules": [{"endpoint": PATH, "fault": "refuse", "seconds": 0.1}]})
     async with Line(emulator) as first, Line(emulator) as second:
         second.send(path="auth/UserLogin", body=b"user=x")
-        await second.hear(0.02)
+        await second.hear(b"\r\n\r\n0")
         first.send()
         assert (await first.hear())[1] == "reset"
         second.send(path="auth/UserLogin", body=b"user=x")
-        assert (await second.hear(0.02))[0].endswith(b"\r\n\r\n0")
+        assert (await second.hear(b"\r\n\r\n0"))[0].endswith(b"\r\n\r\n0")
 
 
 @pytest.mark.parametrize("fault", ["close_before_read", "reset_before_read"])
@@ -281,11 +286,11 @@ async def test_a_client_that_expects_100_hears_it_only_if_the_body_is_wanted(emu
         emulator.set_faults({"rules": [{"fault": fault}]})
     async with Line(emulator) as line:
         line.send(b"", headers="Expect: 100-continue\r\n", announced=len(BODY))
-        heard, end = await line.hear(0.05)
+        heard, end = await line.hear(b"\r\n\r\n")
         assert (heard, end) == ((b"", "closed") if fault else (b"HTTP/1.1 100 Continue\r\n\r\n", "open"))
         if not fault:
             line.writer.write(BODY)
-            assert (await line.hear(0.05))[0].endswith(ONE)
+            assert (await line.hear(ONE))[0].endswith(ONE)
 
 
 @pytest.mark.parametrize(("also", "applied"), [(None, 1), ("close_after_apply", 1), ("close_after_read", 0)])
@@ -331,7 +336,7 @@ async def test_only_the_fields_of_the_rule_are_struck(emulator):
         for destination in ("1006", "1007", "1008"):
             row = {"campaign": "V->", "destination": destination, "calldate": "2027-05-05 10:00:00"}
             line.send(b"callschedule=" + quote(json.dumps(row)).encode(), "Dialers/ScheduleDialerCall")
-            bodies.append((await line.hear(0.03))[0].rpartition(b"\r\n\r\n")[2])
+            bodies.append((await line.hear(b"\r\n\r\n1", b"</html>"))[0].rpartition(b"\r\n\r\n")[2])
     assert [body[:1] for body in bodies] == [b"1", b"<", b"1"]
     assert [entry.answered for entry in emulator.ledger] == [True, False, True]
 
