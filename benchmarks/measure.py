@@ -37,11 +37,14 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-async def measure(variant: str, url: str, count: int, *, lazy: bool) -> dict[str, float]:
-    """Warm up, run ``count`` rows once, and return what that cost."""
+async def measure(variant: str, url: str, count: int, *, made: int, lazy: bool) -> dict[str, float]:
+    """Warm up, run ``count`` rows once, and return what that cost.
+
+    So many rows are ``made`` at least, for whoever counts the whole process and compares two counts.
+    """
     async with VARIANTS[variant](url) as run:
         await run(rows(OPTIONS.warm_up))
-        given = rows(count) if lazy else list(rows(count))
+        given = rows(count) if lazy else list(rows(max(count, made)))[:count]
         gc.collect()
         forget_peak()
         memory, cpu, wall = memory_kib("VmRSS"), cpu_seconds(), time.perf_counter()
@@ -58,11 +61,15 @@ if __name__ == "__main__":
     parser.add_argument("url")
     parser.add_argument("rows", type=int)
     parser.add_argument("--lazy", action="store_true", help="make the rows while they are sent, not before")
+    parser.add_argument(
+        "--made", type=int, default=0, help="make so many rows at least; those beyond ROWS are not sent"
+    )
     parser.add_argument("--concurrency", type=int, default=OPTIONS.concurrency)
     parser.add_argument("--warm-up", type=int, default=OPTIONS.warm_up)
     parser.add_argument("--ca", type=Path, help="trust this certificate authority")
     arguments = parser.parse_args(namespace=OPTIONS)
     pin(CLIENT_CORE)
-    json.dump(asyncio.run(measure(arguments.variant, arguments.url, arguments.rows, lazy=arguments.lazy)), sys.stdout)
+    figures = measure(arguments.variant, arguments.url, arguments.rows, made=arguments.made, lazy=arguments.lazy)
+    json.dump(asyncio.run(figures), sys.stdout)
     sys.stdout.flush()
     os._exit(0)  # pyreqwest's threads crash the interpreter now and then while it ends
