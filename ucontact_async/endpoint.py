@@ -94,10 +94,9 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True):
         """Keep snapshots of what could change afterwards; idempotent, for it runs again on every copy."""
         value = kept = None
         try:
-            for name, value_of, plain, copied, snapshot in _snapshots(type(self)):
+            for name, value_of, fixed, snapshot in _snapshots(type(self)):
                 value = value_of(self)
-                kept = copied(value) if type(value) is plain else snapshot(value, name)
-                if kept is not value:
+                if type(value) is not fixed and (kept := snapshot(value, name)) is not value:
                     force_setattr(self, name, kept)
         except InvalidRequest as error:
             value = kept = None
@@ -117,7 +116,7 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True):
 def _snapshots(request_type: type[msgspec.Struct]) -> tuple[tuple[Any, ...], ...]:
     formats = [(field.name, field.format) for field in fields_of(request_type)]
     return tuple(
-        (name, attrgetter(name), *(format_.plain or (None, None)), format_.snapshot)
+        (name, attrgetter(name), format_.fixed, format_.snapshot)
         for name, format_ in formats
         if format_.snapshot is not None
     )
