@@ -299,6 +299,7 @@ class Pairs(TextFormat[Mapping[str, str]]):
     """Parameters for the agent's form: ``Par1=Val1:Par2=Val2`` (``protocol.md`` 2.5)."""
 
     expects = "a mapping of text to text"
+
     @staticmethod
     def snapshot(value: Any, field: str) -> Mapping[str, str]:
         if type(value) is dict:  # asking an abstract class takes a while
