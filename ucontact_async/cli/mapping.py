@@ -12,7 +12,7 @@ from .command import beside
 if TYPE_CHECKING:
     from ..batch.operations import Operation, Plan
 
-__all__ = ["REJECTS", "add_map", "mapping_of", "plan_of"]
+__all__ = ["REJECTS", "add_map", "mapping_of", "plan_of", "remember"]
 
 T = TypeVar("T")
 
@@ -56,9 +56,14 @@ def plan_of(args: argparse.Namespace, columns: Sequence[str], operation: Operati
 
     mapping = mapping_of(args)
     planned = plan(columns, operation, campaign=args.campaign, mapping=mapping)
+    remember(args, mapping)
+    return planned
+
+
+def remember(args: argparse.Namespace, mapping: dict[str, str]) -> None:
+    """Keep ``mapping``, which the file was found to have, where ``--remember`` asks for it."""
     if args.remember:
         _keep(_beside(args.file), mapping)
-    return planned
 
 
 def _beside(file: Path) -> Path:
