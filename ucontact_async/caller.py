@@ -245,7 +245,7 @@ class HttpCaller:
     def unhindered(self, prepared: Prepared[Any]) -> bool:
         """Whether :meth:`begin` can only fail for want of a slot or a connection."""
         plain = prepared.send_by is None and self._pace is None
-        return plain and self.limiter.unhindered and self._live(None) is not None
+        return plain and self.limiter.unhindered() and self._live(None) is not None
 
     def begin(self, prepared: Prepared[Any], flight: Flight, tell: Callable[[Answer | None], None]) -> bool:
         """Send what was prepared at once; ``False`` says that something has to be waited for, and nothing was done.

@@ -68,9 +68,8 @@ class AnswerLog:
         self._last: Answer | None = None
         self._same = 0
 
-    @property
     def full(self) -> bool:
-        """Whether the connection should be used no more, for what is held of it."""
+        """Return whether the connection should be used no more, for what is held of it."""
         return len(self._calls) > _ROOM
 
     def enter(self, call: Flight | None, answer: Answer) -> None:
@@ -168,7 +167,7 @@ class Handler(ResponseHandler):
         if self._buffer:
             raise self.log.twice(answer.status, second(self))
         self.log.enter(call, answer)
-        if self.log.full:
+        if self.log.full():
             self.force_close()
 
     def data_received(self, data: bytes) -> None:

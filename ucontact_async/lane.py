@@ -215,7 +215,7 @@ class CommandLane:
         """Keep a connection whose request was answered, or close it."""
         if keep and not self._fresh:
             link.quiet_since = self.loop.time()
-            if link.log.full:
+            if link.log.full():
                 self._retire(link)
             else:
                 self._idle.append(link)

@@ -275,14 +275,13 @@ class Limiter:
         self._closed = False
         self.events.publish(GateOpened())
 
-    @property
     def unhindered(self) -> bool:
         """Whether who starts now takes the place of nobody, and has only to find a slot free."""
         return not (self._closed or self._interactive or self._bulk or self._pace.per_second is not None)
 
     def start(self) -> bool:
         """Take a slot at once if nothing stands in the way; ``False`` says to wait by :meth:`turn` and acquire."""
-        if not self.unhindered:
+        if not self.unhindered():
             return False
         if not self._in_flight and self._learning and self._clock() - self._idle_since > IDLE:
             self._adaptive.restart(self._clock())
