@@ -13,6 +13,7 @@ import sqlite3
 import sys
 import threading
 import time
+import traceback
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -62,6 +63,8 @@ LASTING = ("AnyIO worker thread", "asyncio_", "pytest_timeout")
 KEPT_OPEN = ("/matplotlib/mpl-data/",)
 # Servers of the session, which some tests end and start again.
 RESTARTED = ("postgres",)
+# A traceback may be written at any moment: that of a task which nobody asked how it ended, when it is collected.
+TRACING = (linecache.__file__, traceback.__file__)
 _AWAITED = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -102,7 +105,7 @@ class _Watch:
         frame, places, awaited = sys._getframe(2), [], False
         while frame is not None:
             name, function = frame.f_code.co_filename, frame.f_code.co_name
-            if name.startswith("<frozen importlib") or name == linecache.__file__:
+            if name.startswith("<frozen importlib") or name in TRACING:
                 return  # a lazy import reads its file, once; the lines of a traceback are read from theirs
             if not awaited and name.startswith(TESTS):
                 return  # a test's own doing: in a callback, or by a function of the package that is no coroutine

@@ -8,7 +8,7 @@ from pathlib import Path
 import guards
 import pytest
 
-MADE_UP = f"""
+MADE_UP = f'''
 import asyncio, os, socket, subprocess, sys, threading
 import pytest
 
@@ -17,6 +17,14 @@ OURS = {guards.PACKAGE!r} + "made_up.py"
 
 def ours(code):
     exec(compile(code, OURS, "exec"), {{}})
+
+# Python 3.11 opens a file "<unknown>" for a line that it cannot parse.
+ODD = """
+import linecache, traceback
+linecache.cache["odd"] = 9, None, ["1 + = 2 + "], "odd"
+try: eval(compile("1 / (2-2)", "odd", "eval"))
+except ZeroDivisionError: traceback.format_exc()
+"""
 
 @pytest.fixture(scope="session")
 def anyio_backend():
@@ -27,6 +35,7 @@ async def test_nothing_asynchronous(): await asyncio.sleep(0)
 def test_ours_without_a_loop(): ours("import time; time.sleep(0); open(__import__('os').devnull).close()")
 async def test_a_thread_of_ours(): await asyncio.to_thread(ours, "import time; time.sleep(0)")
 async def test_others_may_wait(): open(os.devnull).close()
+async def test_a_traceback_is_written(): ours(ODD)
 
 def test_descriptor(): os.open(os.devnull, os.O_RDONLY)
 def test_socket(): KEPT.append(socket.socket())
@@ -39,7 +48,7 @@ async def test_sleep(): ours("import time; time.sleep(0)")
 async def test_sqlite(): ours("import sqlite3; db = sqlite3.connect(':memory:'); db.execute('SELECT 1'); db.close()")
 async def test_process(): ours("import subprocess, sys; subprocess.run([sys.executable, '-c', ''])")
 async def test_name(): ours("import socket; socket.getaddrinfo('127.0.0.1', 80)")
-"""
+'''
 CAUGHT = {
     "test_descriptor": "the test left behind: descriptor",
     "test_socket": "of socket:[",
