@@ -327,3 +327,20 @@ async def test_who_is_being_accepted_at_the_end_is_closed(turns):
         await asyncio.sleep(0.01)
         gc.collect()
     assert [str(warning.message) for warning in caught] == []
+
+
+@pytest.mark.parametrize("turns", range(16))
+async def test_a_refusal_leaves_no_socket_behind(turns):
+    """However far the port is with refusing and coming back when the emulator ends, its socket is closed."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        async with Emulator(faults={"rules": [{"fault": "refuse", "seconds": 0.0}]}) as emulator:
+            with closing(socket.create_connection(("127.0.0.1", urlsplit(emulator.url).port))) as client:
+                client.sendall(
+                    b"POST /Integra/resources/auth/UserLogin HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+                )
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []

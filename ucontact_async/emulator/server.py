@@ -173,10 +173,12 @@ class Emulator:
     ) -> None:
         """End within a second, whatever hangs."""
         self._attendant.close()
-        if self._refusal is not None:
+        while self._refusal is not None and not self._refusal.done():
             self._refusal.cancel()
             await asyncio.gather(self._refusal, return_exceptions=True)
-        for listener in (self._listener, self._backup_listener):
+        # What is read meanwhile begins no other refusal.
+        listeners, self._listener = (self._listener, self._backup_listener), None
+        for listener in listeners:
             if listener is not None:
                 await _close(listener)
         self._wallboard.close()
@@ -199,7 +201,11 @@ class Emulator:
     async def _listen(self, sock: socket.socket) -> None:
         assert self._server is not None
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._server, sock=sock, ssl=self._ssl, backlog=1024)
+        # In two steps: to start takes a turn, and who is cancelled in it must know what there is to close.
+        self._listener = await loop.create_server(
+            self._server, sock=sock, ssl=self._ssl, backlog=1024, start_serving=False
+        )
+        await self._listener.start_serving()
 
     async def _refuse(self, seconds: float) -> None:
         if self._listener is not None and (self._refusal is None or self._refusal.done()):
@@ -211,15 +217,16 @@ class Emulator:
         await _close(listener)
         refused.set()
         sock = None
-        while sock is None:  # some loops close the listening socket a moment later
-            with contextlib.suppress(OSError):
-                sock = self._bind()
-            await asyncio.sleep(0)
         try:
+            while sock is None:  # some loops close the listening socket a moment later
+                with contextlib.suppress(OSError):
+                    sock = self._bind()
+                await asyncio.sleep(0)
             # Bound and not listening: every connection is refused, and nobody else can take the port.
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:
-            sock.close()
+            if sock is not None:
+                sock.close()
             raise
         await self._listen(sock)
 
