@@ -6,16 +6,11 @@ from hypothesis import Phase, settings
 # The library's own plugin, as its users load it, and what every test is watched for.
 pytest_plugins = ["ucontact_async.testing", "guards"]
 
-settings.register_profile("suite", deadline=None, max_examples=50, print_blob=True)
-settings.register_profile("thorough", parent=settings.get_profile("suite"), max_examples=2000)
-# Mutants: the same examples for each of them, and no time spent on making a failure small.
-settings.register_profile(
-    "mutants",
-    parent=settings.get_profile("suite"),
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-)
+# The suite: the same examples each time, so that what passed here passes there. Thorough: new ones, and more of them.
+settings.register_profile("suite", deadline=None, max_examples=50, print_blob=True, derandomize=True)
+settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
+# Mutants: no time spent on making a failure small.
+settings.register_profile("mutants", parent=settings.get_profile("suite"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("suite")
 
 

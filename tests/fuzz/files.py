@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import tempfile
+import warnings
 import zipfile
 from argparse import Namespace
 from collections.abc import Mapping
@@ -263,8 +264,11 @@ def settings(data: bytes) -> None:
     zone_of(draw.text(("UTC",)))
     names = ("UCONTACT_URL", "UCONTACT_USER", "UCONTACT_PASSWORD", "UCONTACT_TOKEN")
     found = read_environment({name: draw.text(("https://acme.example", "a")) for name in names})
-    url = origin_of(found.pop("url", "https://acme.example:8443/Integra/"))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        url = origin_of(found.pop("url", "https://acme.example:8443/Integra/"))
     expect(url.startswith(("https://", "http://")) and url.isprintable() and url.count("/") == 2, "no plain address")
+    expect(url.startswith("http:") or not warned, "a warning of an address with TLS")
     secrets = {name: found.pop(name) for name in ("password", "token") if name in found}
     made = Settings(url=url, **found, **secrets)
     expect("Secret(***)" in repr(made), "a secret shows")
