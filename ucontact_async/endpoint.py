@@ -84,7 +84,7 @@ class Safety(enum.Enum):
         return isinstance(error, OutcomeUnknown) and self is not Safety.ONCE
 
 
-class Request(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True):
+class Request(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True, gc=False):
     """A request as a value; the type argument is what a successful call returns.
 
     Its ``repr`` hides phone numbers, form data and secrets.

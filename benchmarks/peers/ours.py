@@ -53,7 +53,7 @@ def otel(share: float) -> Observers:
 def paused(rows: Rows, seconds: float) -> Iterator[Row]:
     """Let nothing happen for so many seconds before each block of rows that a run reads."""
     for number, row in enumerate(rows):
-        if seconds and number % BLOCK == 0:
+        if number % BLOCK == 0:
             time.sleep(seconds)
         yield row
 
@@ -95,8 +95,18 @@ def bulk(*, journal: bool, lane: str = "auto", pause: float = 0.0, observers: Ob
 
                 async def run(rows: Rows) -> int:
                     path = Path(folder) / f"{next(paths)}.journal" if journal else None
-                    # Row's fields have the names of ScheduledCall's.
-                    requests = (ScheduledCall(**row._asdict()) for row in paused(rows, pause))
+                    # By name, as one writes it: Row._asdict, which the peers don't need, took 6,000 instructions.
+                    requests = (
+                        ScheduledCall(
+                            campaign=row.campaign,
+                            destination=row.destination,
+                            calldate=row.calldate,
+                            alternatives=row.alternatives,
+                            agentphone=row.agentphone,
+                            data=row.data,
+                        )
+                        for row in (paused(rows, pause) if pause else rows)
+                    )
                     report = await uc.bulk(requests, journal=path, max_concurrency=OPTIONS.concurrency)
                     report.raise_for_status()
                     return report.succeeded

@@ -18,7 +18,7 @@ _DONE = ("succeeded", "unknown", "sent")
 _FIRST = {"succeeded": 0, "unknown": 0, "sent": 0, "undone": 1}
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A row as the journal knows it: digest of the canonical request, what makes it the same call, its position.
 
     ``endpoint`` and ``request``, a JSON object, are what it says, kept for people and for an undo.
@@ -34,7 +34,7 @@ class Entry(msgspec.Struct, frozen=True):
         return f"Entry({self.content.hex()}, {self.position}, {self.endpoint!r})"
 
 
-class Recalled(msgspec.Struct, frozen=True):
+class Recalled(msgspec.Struct, frozen=True, gc=False):
     """What the journal remembers of a row: ``status`` is ``new`` or the state an earlier run or undo left it in.
 
     ``undoing`` is the state of a row whose undo was begun and not ended: its call may be there or not.

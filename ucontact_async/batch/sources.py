@@ -39,7 +39,7 @@ WORKBOOK = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """What the file of a workbook begins with."""
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One row as it was read.
 
     ``number`` is the line of the file on which it begins, the first line being 1. ``problem`` says why the line could

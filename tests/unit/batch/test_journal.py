@@ -974,6 +974,36 @@ def test_a_new_journal_and_an_old_one_are_the_same(run, old, path, tmp_path):
     assert squeezed[0] == squeezed[1]
 
 
+# Many marks in one commit.
+
+marks = st.lists(
+    st.tuples(
+        st.integers(0, 599),
+        st.sampled_from(["sent", "planned", "succeeded", "failed"]),
+        st.sampled_from(["", "late"]),
+        st.integers(0, 2),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=20)
+@given(marks=marks, number=st.sampled_from([1, 7, 8, 9, 64, 65, 256, 257, 600]))
+def test_the_last_mark_of_each_row_stands(marks, number):
+    """However many rows one commit marks, and how often, each is what its last mark says, and no other is touched."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = JournalFile(Path(folder, "run.journal"), HEADER, amended=False)
+        ids = [row.id for row in file.recall([entry(f"{n}", n) for n in range(600)])]
+        expected = dict.fromkeys(ids, ("planned", "", 0, None))
+        at = file.seconds()
+        given_ = [(ids[n], "sent", "", 0) for n in range(number)] + [(ids[n], *mark) for n, *mark in marks]
+        file.apply([Change(*mark, None, None) for mark in given_])
+        expected |= {id_: (status, reason, attempts, True) for id_, status, reason, attempts in given_}
+        found = file.db.execute("SELECT id, status, reason, attempts, at >= ? FROM rows", (at,)).fetchall()
+        file.close()
+    assert {id_: (*state, None if noted is None else bool(noted)) for id_, *state, noted in found} == expected
+
+
 # Whatever happens, in whatever order.
 
 FATES = ["failed", "succeeded", "sent", "succeeded, not noted", "unknown", "taken back", "left"]
