@@ -287,7 +287,9 @@ def test_another_file_or_other_options_do_not_resume(url, contacts, arguments, c
         write(contacts, HEADER, *ROWS, "099999;1;1")
     result = upload(url, contacts, *arguments)
     assert result.returncode == 2
+    assert "belongs to" in result.stderr
     assert "only the same file and options resume" in result.stderr
+    assert "--amended" not in result.stderr
     assert len(ask(url, "ledger")) == 1
 
 

@@ -107,11 +107,11 @@ async def _run(args: argparse.Namespace) -> int:
             return upload.show()
         try:
             return await upload.send()
-        except JournalMismatch:
-            say(
-                "upload has no --amended: only the same file and options resume; upload new rows in a file of their own"
-            )
-            raise
+        except JournalMismatch as error:
+            belongs = str(error).partition("; ")[0]  # what follows is what helps other commands
+            raise JournalMismatch(
+                f"{belongs}: only the same file and options resume; upload new rows in a file of their own"
+            ) from None
 
 
 class _Upload:
