@@ -327,23 +327,31 @@ async def test_one_that_is_told_to_slow_down_stops_all(database, tenant):
         assert limiters[0].stats.gate_seconds <= 80.01
 
 
+async def listeners(database):
+    """Return how many workers listen."""
+    async with database.transaction() as connection:  # a new one: within one its answer would stay the same
+        cursor = await connection.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+        (number,) = await cursor.fetchone()
+    return number
+
+
 async def test_others_hear_of_a_closed_gate_at_once(database, tenant):
-    """A gate that closes for a moment closes for all, long before the next dealing."""
+    """A gate that closes for a moment closes for all, long before the next dealing; what strangers notify for none."""
     ids = await workers_of(database, tenant, 2, LEASE)
     (one, first), (two, second) = (member(database, tenant, worker, LEASE) for worker in ids)
     async with first, second:
         await until(lambda: not one.void and not two.void)
-        listening = 0
-        while listening < 2:  # whoever does not listen yet cannot hear
+        while await listeners(database) < 2:  # whoever does not listen yet cannot hear
             await asyncio.sleep(0.01)
-            async with database.transaction() as connection:  # a new one: within one its answer would stay the same
-                cursor = await connection.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
-                (listening,) = await cursor.fetchone()
+        async with database.connection() as connection:
+            for strange in ("soon", "", "inf", "nan", "1e9", "-1", "٣"):
+                await connection.execute("SELECT pg_notify('ucontact_gate', %s)", (f"{tenant} {strange}",))
         began = time.monotonic()
         one.overloaded(60.0)
         await until(lambda: two.closed)
-        assert two.stats.gate_seconds > 60.0 - (time.monotonic() - began) - 1.0
+        assert 60.0 >= two.stats.gate_seconds > 60.0 - (time.monotonic() - began) - 1.0
         await second.beat()
+        assert await listeners(database) == 2
 
 
 async def test_without_the_database_a_share_runs_out_and_comes_back(postgres, fleet_url):

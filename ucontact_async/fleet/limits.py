@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import re
 import time
 from collections.abc import Callable
 from typing import Any, Self
@@ -31,6 +32,7 @@ _USABLE = 0.8
 # A share that has to be given back is given back so many seconds after the last request that it is too small for.
 _SOON = 0.1
 _CHANNEL = "ucontact_gate"
+_SECONDS = re.compile(r"\d{1,6}(\.\d+)?", re.ASCII)
 
 _log = logging.getLogger(__name__)
 
@@ -166,7 +168,8 @@ class FleetLimits:
                     await connection.execute(f"LISTEN {_CHANNEL}")
                     async for notice in connection.notifies():
                         tenant, _, seconds = notice.payload.partition(" ")
-                        if tenant == str(self._tenant):
+                        # Whoever may connect may notify: what is no number is none of ours.
+                        if tenant == str(self._tenant) and _SECONDS.fullmatch(seconds):
                             self._limiter.overloaded_elsewhere(float(seconds))
             await asyncio.sleep(self._every)
 
