@@ -132,11 +132,16 @@ def unreachable(setting):
 async def run_cell(cell, *, lane="session", tries=3):
     """Try one cell and return what came of it.
 
-    Where a machine too busy for the short time-out of a case never got it a connection, the fault was never met: the
-    cell is tried anew.
+    Where a machine too busy for the short time-out of a case never got it a connection, or never had the call before it
+    answered, the fault was never met: the cell is tried anew.
     """
-    for _ in range(tries):
-        seen = await _try_cell(cell, lane)
+    for left in reversed(range(tries)):
+        try:
+            seen = await _try_cell(cell, lane)
+        except UContactError:  # of the call before: what the cell's own ends in is seen
+            if not left:
+                raise
+            continue
         if seen.right(cell.case) or not seen.detail.startswith("not sent: no connection within"):
             break
     return seen
