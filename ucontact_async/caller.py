@@ -247,19 +247,20 @@ class HttpCaller:
         plain = prepared.send_by is None and self._pace is None
         return plain and self.limiter.unhindered() and self._live(None) is not None
 
-    def begin(self, prepared: Prepared[Any], flight: Flight, tell: Callable[[Answer | None], None]) -> bool:
+    def begin(self, prepared: Prepared[Any], flight: Flight, tell: Callable[[Answer | None], None], now: float) -> bool:
         """Send what was prepared at once; ``False`` says that something has to be waited for, and nothing was done.
 
         ``tell`` gets an answer, for :meth:`answered`, or ``None``; :meth:`perform` goes on with what did not end there.
-        What has to be durable before the first byte is durable.
+        What has to be durable before the first byte is durable. ``now`` is the present.
         """
         token = None if self.tokens is None else self.tokens.peek()
         if token is None or prepared.send_by is not None or flight.forbidden or self._pace is not None:
             return False
         if not self.limiter.start():
             return False
-        attempt = _Try(may_leave=flight.may_leave, flight=flight, token=token, began=self._clock())
-        if flight.may_leave is None or flight.may_leave():
+        may_leave = flight.may_leave
+        attempt = _Try(may_leave=may_leave, flight=flight, token=token, began=now)
+        if may_leave is None or may_leave():
             flight.progress = flight.begun = attempt
             flight.attempts = 1
             if self.lane.begin(self._blank(prepared, token), prepared.body, attempt, tell):
@@ -268,15 +269,14 @@ class HttpCaller:
         self.limiter.release()
         return False
 
-    def answered(self, prepared: Prepared[Any], flight: Flight, answer: Answer) -> bool:
+    def answered(self, prepared: Prepared[Any], flight: Flight, answer: Answer, now: float) -> bool:
         """Return whether what was begun succeeded, which is all there is to do then; else :meth:`perform` goes on."""
         begun = flight.begun
         if answer is not self._done or prepared.reply is not Reply.DONE:
             begun.answer = answer
             return False
         flight.begun = None
-        self.limiter.release(self._clock() - begun.began)
-        self.limiter.recovered()
+        self.limiter.release(now - begun.began, done=True)
         return True
 
     async def _try(

@@ -61,27 +61,27 @@ class AnswerLog:
     doubt once the same answer has come :data:`STRAYS` times more; of a server that answers alike, eight calls are kept.
     """
 
-    __slots__ = ("_calls", "_last", "_same")
+    __slots__ = ("_calls", "_last", "_same", "full")
 
     def __init__(self) -> None:
+        self.full = False
+        """Whether the connection should be used no more, for what is held of it."""
         self._calls: list[Flight | None] = []
         self._last: Answer | None = None
         self._same = 0
 
-    def full(self) -> bool:
-        """Return whether the connection should be used no more, for what is held of it."""
-        return len(self._calls) > _ROOM
-
     def enter(self, call: Flight | None, answer: Answer) -> None:
         """Note that ``call`` was given ``answer``; not the first one of a connection, which is its own."""
-        self._calls.append(call)
-        last = self._last
+        calls, last = self._calls, self._last
+        calls.append(call)
         if answer is not last and (last is None or answer.body != last.body or answer.status != last.status):
             self._last, self._same = answer, 1
         elif self._same == STRAYS:
-            del self._calls[-STRAYS - 1]
+            del calls[-STRAYS - 1]
+            return
         else:
             self._same += 1
+        self.full = len(calls) > _ROOM
 
     def surplus(self, data: bytes) -> None:
         """Note that ``data`` came and nobody had asked: tell each call that its answer may be that of another."""
@@ -112,7 +112,7 @@ class AnswerLog:
     def clear(self) -> None:
         """Forget all calls: nothing that comes over the connection will be read."""
         self._calls.clear()
-        self._last, self._same = None, 0
+        self._last, self._same, self.full = None, 0, False
 
 
 class LastLooks:
@@ -167,7 +167,7 @@ class Handler(ResponseHandler):
         if self._buffer:
             raise self.log.twice(answer.status, second(self))
         self.log.enter(call, answer)
-        if self.log.full():
+        if self.log.full:
             self.force_close()
 
     def data_received(self, data: bytes) -> None:

@@ -267,15 +267,15 @@ class Caller(Protocol):
         """Whether :meth:`begin` can only fail for want of a slot or a connection."""
         ...
 
-    def begin(self, prepared: Prepared[Any], flight: Flight, tell: Callable[[Answer | None], None]) -> bool:
+    def begin(self, prepared: Prepared[Any], flight: Flight, tell: Callable[[Answer | None], None], now: float) -> bool:
         """Send what was prepared at once; ``False`` says that something has to be waited for, and nothing was done.
 
         ``tell`` gets an answer, for :meth:`answered`, or ``None``; :meth:`perform` goes on with what did not end there.
-        What has to be durable before the first byte is durable.
+        What has to be durable before the first byte is durable. ``now`` is the present.
         """
         ...
 
-    def answered(self, prepared: Prepared[Any], flight: Flight, answer: Answer) -> bool:
+    def answered(self, prepared: Prepared[Any], flight: Flight, answer: Answer, now: float) -> bool:
         """Return whether what was begun succeeded, which is all there is to do then; else :meth:`perform` goes on."""
         ...
 

@@ -82,9 +82,17 @@ class CommandLane:
         if outgoing is not latest or head is None:
             head = self._written.get((outgoing.path, outgoing.authorization)) if self._takes(outgoing, b"") else None
             self._latest = outgoing, head
-        if head is None or len(body) > LARGEST or (link := self._ready()) is None:
+        loop = self.loop
+        # Spelled out: _at_home() would be a tenth of this.
+        if head is None or len(body) > LARGEST or self._thread != get_ident() or not loop.is_running():
             return False
-        link.send(head, body, attempt, self._deadline(outgoing.timeout), tell=tell)
+        now: float = loop.time()
+        if (link := self._ready(now)) is None:
+            return False
+        deadline = now + outgoing.timeout
+        if deadline < self._wakes:
+            self._wake(deadline)
+        link.send(head, body, attempt, deadline, tell)
         return True
 
     async def exchange(self, outgoing: Outgoing, attempt: Attempt) -> Answer:
@@ -121,7 +129,7 @@ class CommandLane:
     async def _send(self, outgoing: Outgoing, attempt: Attempt) -> bool:
         """Send over an idle connection or a new one; ``False`` if none can be driven by us."""
         seconds = outgoing.timeout
-        if (link := self._ready()) is None:
+        if not self._at_home() or (link := self._ready(self.loop.time())) is None:
             link, seconds = await self._lease(seconds)
             if link is None:
                 return False
@@ -129,7 +137,10 @@ class CommandLane:
             if attempt.expired():
                 raise expired()
             # The head shows the token: no local of this frame, which an error's traceback may show.
-            link.send(self._head(outgoing), outgoing.body, attempt, self._deadline(seconds))
+            deadline = self.loop.time() + seconds
+            if deadline < self._wakes:
+                self._wake(deadline)
+            link.send(self._head(outgoing), outgoing.body, attempt, deadline)
         except BaseException:
             if attempt.link is None:
                 self.drop(link)
@@ -149,14 +160,16 @@ class CommandLane:
                 link.give_back()
         await self._session.aclose()
 
-    def _ready(self) -> Link | None:
-        """Return an idle connection of the running loop on which nothing waits."""
+    def _at_home(self) -> bool:
+        """Return whether the running loop is that of our connections."""
         # To ask for the running loop is a system call up to Python 3.11; no thread runs two.
-        if self._thread != get_ident() or not self.loop.is_running():
-            return None
+        return self._thread == get_ident() and self.loop.is_running()
+
+    def _ready(self, now: float) -> Link | None:
+        """Return an idle connection on which nothing waits ``now``."""
         while self._idle:
             link = self._idle.pop()
-            quiet = self.loop.time() - link.quiet_since
+            quiet = now - link.quiet_since
             if link.transport.is_closing() or quiet > self._keepalive:
                 self.drop(link)
             elif quiet > self._lately and self._probe(link.transport):
@@ -188,13 +201,6 @@ class CommandLane:
         self._links.add(link)
         return link, left
 
-    def _deadline(self, seconds: float) -> float:
-        """Return the moment in so many ``seconds``, at which what is not answered is ended."""
-        deadline: float = self.loop.time() + seconds
-        if deadline < self._wakes:
-            self._wake(deadline)
-        return deadline
-
     def _head(self, outgoing: Outgoing) -> bytes:
         """Return all that is written before the length of the body."""
         key = (outgoing.path, outgoing.authorization)
@@ -215,7 +221,7 @@ class CommandLane:
         """Keep a connection whose request was answered, or close it."""
         if keep and not self._fresh:
             link.quiet_since = self.loop.time()
-            if link.log.full():
+            if link.log.full:
                 self._retire(link)
             else:
                 self._idle.append(link)

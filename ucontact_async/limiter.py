@@ -67,6 +67,8 @@ class _Waiter(msgspec.Struct, frozen=True, eq=False):
 class Limiter:
     """Bounds concurrency and pace, interactive calls first; a closed gate stops first attempts too."""
 
+    limit: int  # what max_concurrency reads, for whoever asks for each row; not to be set
+
     def __init__(
         self,
         max_concurrency: int | Literal["auto"] = "auto",
@@ -106,7 +108,7 @@ class Limiter:
     @property
     def max_concurrency(self) -> int:
         """How many requests may be on the wire now; may be set while running, ``"auto"`` included."""
-        return self._limit
+        return self.limit
 
     @max_concurrency.setter
     def max_concurrency(self, value: int | Literal["auto"]) -> None:
@@ -116,10 +118,10 @@ class Limiter:
     def widen(self, wanted: int | Literal["auto"]) -> int:
         """Return how many workers a run may have: ``wanted``, within the limit unless that was left to us."""
         if wanted == "auto":
-            return self._limit if self._chosen is not None else max(self._adaptive.cap, *self._wanted, 0)
+            return self.limit if self._chosen is not None else max(self._adaptive.cap, *self._wanted, 0)
         self._wanted.append(_checked(wanted, "max_concurrency"))
         self._fit()
-        return min(wanted, self._limit)
+        return min(wanted, self.limit)
 
     def narrow(self, wanted: int | Literal["auto"]) -> None:
         """Take back one :meth:`widen`; what other runs asked for stays."""
@@ -131,9 +133,9 @@ class Limiter:
         """Put in force what was chosen, or what a run asked for, or else what the server does best with."""
         self._learning = self._chosen is None and not self._wanted
         if self._learning:
-            self._limit = self._adaptive.limit
+            self.limit = self._adaptive.limit
         else:
-            self._limit = self._chosen or max(self._adaptive.limit, *self._wanted)
+            self.limit = self._chosen or max(self._adaptive.limit, *self._wanted)
             self._adaptive.pause(self._clock())
         self._wake()
 
@@ -154,7 +156,7 @@ class Limiter:
         return LimiterStats(
             in_flight=self._in_flight,
             waiting=len(self._interactive) + len(self._bulk),
-            max_concurrency=self._limit,
+            max_concurrency=self.limit,
             gate_seconds=max(0.0, self._opens_at - self._clock()),
             gate="open" if not self.closed else "probing" if self._probing is not None else "closed",
             phase=learnt.phase if self._learning else "fixed",
@@ -181,7 +183,7 @@ class Limiter:
             self._unreached_since = now
         if self._learning:
             self._adaptive.cut(now, refused=reached and refused)
-            self._limit = self._adaptive.limit
+            self.limit = self._adaptive.limit
         if retry_after is None:
             if self._opens_at > now:
                 return
@@ -201,8 +203,7 @@ class Limiter:
 
     def recovered(self) -> None:
         """Note that the server does what it is asked."""
-        self._overloads = 0
-        self._unreached_since = None
+        self._overloads, self._unreached_since = 0, None
 
     @property
     def unreached(self) -> bool:
@@ -277,16 +278,17 @@ class Limiter:
 
     def unhindered(self) -> bool:
         """Whether who starts now takes the place of nobody, and has only to find a slot free."""
-        return not (self._closed or self._interactive or self._bulk or self._pace.per_second is not None)
+        return not (self._closed or self._interactive or self._bulk or self._pace.interval)
 
     def start(self) -> bool:
         """Take a slot at once if nothing stands in the way; ``False`` says to wait by :meth:`turn` and acquire."""
-        if not self.unhindered():
+        # As in unhindered(); its call would be a third of this.
+        if self._closed or self._interactive or self._bulk or self._pace.interval:
             return False
         if not self._in_flight and self._learning and self._clock() - self._idle_since > IDLE:
             self._adaptive.restart(self._clock())
-            self._limit = self._adaptive.limit
-        if self._in_flight >= self._limit:
+            self.limit = self._adaptive.limit
+        if self._in_flight >= self.limit:
             return False
         self._in_flight += 1
         return True
@@ -343,15 +345,17 @@ class Limiter:
             if start > self._clock() + wait + SAME:
                 raise _too_long("the rate limit leaves no room")
 
-    def release(self, seconds: float | None = None) -> None:
+    def release(self, seconds: float | None = None, *, done: bool = False) -> None:
         """Give a slot back; the next in line takes it at once.
 
         ``seconds`` says how long the answer took, from the first byte to the last. Without it nothing is learnt: the
-        answer never came, or it was none that says how long work takes.
+        answer never came, or it was none that says how long work takes. ``done`` says what :meth:`recovered` does.
         """
+        if done:
+            self._overloads, self._unreached_since = 0, None
         if seconds is not None and self._learning and self._adaptive.sample(seconds, self._in_flight, self.ready):
             self._adaptive.decide(self._clock())
-            self._limit = self._adaptive.limit
+            self.limit = self._adaptive.limit
         self._in_flight -= 1
         if not self._in_flight:
             self._idle_since = self._clock()
@@ -360,7 +364,7 @@ class Limiter:
 
     def _wake(self) -> None:
         """Hand out all slots that may be taken now; if the pace forbids it, come again when it does not."""
-        while (self._interactive or self._bulk) and self._in_flight < self._limit:
+        while (self._interactive or self._bulk) and self._in_flight < self.limit:
             now = self._clock()
             due = self._pace.due
             if due <= now + SAME:

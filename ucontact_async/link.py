@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 
 from .answers import Heads, unchunked
-from .attempt import Attempt, Outgoing, Phase
+from .attempt import ANSWERED, Attempt, Outgoing
 from .desync import AnswerLog, Handler, second
 from .errors import UnreadableReply
 from .wire import Answer
@@ -104,7 +104,6 @@ class Link(asyncio.BufferedProtocol):
         body: bytes,
         attempt: Attempt,
         deadline: float,
-        *,
         tell: Callable[[Answer | None], None] | None = None,
     ) -> None:
         """Write one request.
@@ -159,7 +158,7 @@ class Link(asyncio.BufferedProtocol):
             if (answer := self._heads.repeated(self._buffer, self._filled)) is None:
                 answer = self._read()
             else:
-                self.attempt.phase = Phase.ANSWERED
+                self.attempt.phase = ANSWERED
                 self.free(answer, keep=True)
         except ValueError:
             self._handler.set_response_params(read_until_eof=True, auto_decompress=False)
@@ -184,7 +183,7 @@ class Link(asyncio.BufferedProtocol):
         head = self._heads.find(self._buffer, filled, self._handler)
         if head is None:
             return None
-        self.attempt.phase = Phase.ANSWERED
+        self.attempt.phase = ANSWERED
         if head.length is not None:
             end = head.size + head.length
             body = bytes(self._view[head.size : end]) if filled >= end else None
@@ -216,7 +215,7 @@ class Link(asyncio.BufferedProtocol):
                         break
             except HttpProcessingError:
                 raise UnreadableReply("the bytes that came back are not an HTTP answer") from None
-            attempt.phase = Phase.ANSWERED
+            attempt.phase = ANSWERED
             body = bytearray()
             while chunk := await payload.readany():
                 body += chunk
@@ -268,7 +267,7 @@ class Link(asyncio.BufferedProtocol):
         self._handler.connection_lost(exc)
         self._lane.lost(self)
         if self.attempt is not None and (self._waiter is None or not self._waiter.done()):
-            answered = self.attempt.phase is Phase.ANSWERED
+            answered = self.attempt.phase is ANSWERED
             self.fail(aiohttp.ClientPayloadError() if answered else exc or aiohttp.ServerDisconnectedError())
         else:
             self._lane.drop(self)

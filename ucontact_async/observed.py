@@ -229,7 +229,7 @@ class ObservedCaller(HttpCaller):
         """Return a caller that shares everything else, its observers too."""
         return self.over(super().with_options(settings, priority, pace), self._observers)
 
-    def begin(self, prepared: Prepared[Any], flight: Flight, tell: Callable[[Answer | None], None]) -> bool:
+    def begin(self, prepared: Prepared[Any], flight: Flight, tell: Callable[[Answer | None], None], now: float) -> bool:
         """Say that there is always something to wait for: nothing goes past :meth:`perform`."""
         return False
 

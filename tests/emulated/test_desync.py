@@ -210,9 +210,9 @@ def test_a_log_is_bounded():
     log = AnswerLog()
     for _ in range(10_000):
         log.enter(None, answer_of(b"1"))
-    assert not log.full()
+    assert not log.full
     entered = 0
-    while not log.full():
+    while not log.full:
         log.enter(None, answer_of(b"%d" % entered))
         entered += 1
     assert entered < 100

@@ -59,8 +59,7 @@ class Chain:
 
     def take(self, job: Job) -> RowFlight:
         """Have ``job`` be the one under way."""
-        self.job, self.placed = job, False
-        self.started = self._gear.clock()
+        self.job, self.placed, self.started = job, False, self._gear.clock()
         flight = self.flight = self._gear.flight_of(job)
         self._boarded(flight)
         return flight
@@ -71,7 +70,8 @@ class Chain:
         So it is when this is cancelled: what was begun is to be ended, what was not is to be given up.
         """
         self._waiting = waiting = asyncio.get_running_loop().create_future()
-        self._begin(job)
+        self.placed = self._gear.places.take()
+        self._begin(job, self._gear.clock())
         try:
             await waiting
         finally:
@@ -83,12 +83,14 @@ class Chain:
         if self.placed:
             self._gear.places.leave()
 
-    def _begin(self, job: Job) -> None:
-        """Take a place and, where a mark has to be durable first, set it."""
-        flight, gear = self.take(job), self._gear
-        self.placed = gear.places.take()
+    def _begin(self, job: Job, now: float) -> None:
+        """Set the mark of ``job``, where one has to be durable before it is sent; ``now`` is the present."""
+        gear = self._gear
+        self.job, self.started = job, now
+        flight = self.flight = gear.flight_of(job)
+        self._boarded(flight)
         if not self.placed or not flight.arms:
-            self._send()
+            self._send(now)
         elif gear.caller.unhindered(job.prepared):
             gear.limiter.ready += 1
             flight.mark(self._marked)
@@ -100,16 +102,16 @@ class Chain:
         if self._waiting is None:
             return  # given up meanwhile
         if error is None:
-            self._send()
+            self._send(self._gear.clock())
             return
         # The worker asks for the mark again, and is told the same.
         self.flight.armed = False
         self._hand_back()
 
-    def _send(self) -> None:
+    def _send(self, now: float) -> None:
         try:
             assert self.job is not None
-            if not self.placed or not self._gear.caller.begin(self.job.prepared, self.flight, self._told):
+            if not self.placed or not self._gear.caller.begin(self.job.prepared, self.flight, self._told, now):
                 if self._gear.limiter.closed:
                     self.flight.withdraw()  # nobody knows for how long
                 self._hand_back()
@@ -119,18 +121,20 @@ class Chain:
     def _told(self, answer: Answer | None) -> None:
         """Go on to the next row, if this one has succeeded and there is one."""
         try:
-            job, flight, gear = self.job, self.flight, self._gear
+            job, flight, gear, now = self.job, self.flight, self._gear, self._gear.clock()
             assert job is not None
-            if answer is None or not gear.caller.answered(job.prepared, flight, answer):
+            if answer is None or not gear.caller.answered(job.prepared, flight, answer, now):
                 self._hand_back()
                 return
             self.job = None
-            gear.places.leave()
-            gear.succeed(job, flight, gear.clock() - self.started)
+            gear.succeed(job, flight, now - self.started)
             gear.leave(job)
-            if self._waiting is not None and not self._waiting.done() and (job := self._at_hand()) is not None:
-                self._begin(job)
+            waiting = self._waiting
+            if waiting is not None and not waiting.done() and (job := self._at_hand()) is not None:
+                self.placed = gear.places.keep()
+                self._begin(job, now)
             else:
+                gear.places.leave()
                 self._hand_back()
         except Exception as error:  # noqa: BLE001  the worker raises it
             self._fail(error)

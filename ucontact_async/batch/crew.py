@@ -19,12 +19,12 @@ from ..pace import Pace
 from .amendments import Amendments
 from .chain import Chain, Gear
 from .clearance import Clearance, permit_of
-from .flight import RowFlight
+from .flight import Airline, RowFlight
 from .intake import Intake, failed, stopped, succeeded
 from .journal import Journal
 from .later import WAITERS, Later, Unsettled
 from .options import BulkOptions
-from .outcome import Outcome, Status, doubtful
+from .outcome import SUCCEEDED, Outcome, Status, doubtful
 from .places import Places
 from .preparing import Job
 from .turns import is_removal
@@ -68,7 +68,6 @@ class Crew:
         self._journal = journal
         self._intake = intake
         self._later = later
-        self._amendments = amendments
         self._clearance = clearance
         self._pace = pace
         self._hesitates = pace is not None or options.not_after is not None or options.rules is not None
@@ -86,7 +85,7 @@ class Crew:
             limiter=limiter,
             places=self._places,
             clock=clock,
-            flight_of=lambda job: RowFlight(journal, job, later, amendments, clearance),
+            flight_of=functools.partial(RowFlight, Airline(journal, later, amendments, clearance)),
             succeed=self._succeed,
             leave=later.leave,
         )
@@ -102,8 +101,7 @@ class Crew:
 
     def _width(self) -> int:
         """Return how many rows may be under way now: no more than a crash may make unknown."""
-        most = self._limiter.max_concurrency
-        return self.number if self.number < most else most  # noqa: FURB136  min() costs three times as much
+        return min(self.number, self._limiter.limit)
 
     def _hire(self) -> None:
         """Have as many workers as the limit allows: it may grow from a few to many while the run goes on."""
@@ -113,7 +111,11 @@ class Crew:
 
     def _at_hand(self) -> Job | None:
         """Return a row that need not be waited for, to a worker that is not one too many or too few."""
-        return self._later.at_hand(self._intake) if self._working == self._width() else None
+        most = self._limiter.limit
+        # _width(), and min(), would take three times as long.
+        if self._working != (self.number if self.number < most else most):  # noqa: FURB136
+            return None
+        return self._later.at_hand(self._intake)
 
     async def _fresh(self) -> Job | None:
         """Return the next row of the input; ``None`` at its end, and to a worker that is one too many."""
@@ -273,7 +275,7 @@ class Crew:
             self._settle(job, outcome, flight)
             return
         flight.outcome = outcome
-        self._journal.settled(job.id, Status.SUCCEEDED, "", 1, outcome)
+        self._journal.settled(job.id, SUCCEEDED, "", 1, outcome)
         self._judge(outcome)
 
     def _settle(self, job: Job, outcome: Outcome, flight: RowFlight) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from ..endpoint import Flight, Safety
 from .amendments import Amendments
 from .clearance import Clearance
@@ -13,7 +15,19 @@ from .outcome import DESYNC, Outcome, Status
 from .preparing import Job
 from .turns import is_removal
 
-__all__ = ["RowFlight"]
+__all__ = ["Airline", "RowFlight"]
+
+# Up to Python 3.11 an attribute of an enum takes 900 instructions, a name of a module 50.
+_ONCE = Safety.ONCE
+
+
+class Airline(msgspec.Struct, frozen=True, eq=False):
+    """What the flights of all rows of a run ask; ``clearance`` is asked before the first byte too."""
+
+    journal: Journal
+    later: Later
+    amendments: Amendments
+    clearance: Clearance | None
 
 
 class RowFlight(Flight):
@@ -25,50 +39,50 @@ class RowFlight(Flight):
     outcome: Outcome | None = None
     """What the run said of the row."""
 
-    def __init__(
-        self, journal: Journal, job: Job, later: Later, amendments: Amendments, clearance: Clearance | None
-    ) -> None:
-        """``clearance`` is asked before the first byte too."""
-        self.arms = journal.durable and (job.prepared.safety is Safety.ONCE or is_removal(job.request))
-        self.armed = False
-        self._journal = journal
-        self._later = later
-        self._amendments = amendments
+    armed: bool = False
+    """Whether its mark is set, or being set."""
+
+    def __init__(self, airline: Airline, job: Job) -> None:
+        """Be the flight of ``job``."""
+        self._airline = airline
         self._job = job
-        self._clearance = clearance
-        if journal.may_leave is not None or clearance is not None:
+        journal = airline.journal
+        if journal.durable:
+            self.arms = job.prepared.safety is _ONCE or is_removal(job.request)
+        if journal.may_leave is not None or airline.clearance is not None:
             self.may_leave = self._may_leave
 
     async def arm(self) -> None:
         """Mark the row."""
         if not self.armed:
             self.armed = True
-            await self._journal.sent(self._job.id)
+            await self._airline.journal.sent(self._job.id)
 
     def mark(self, tell: Callable[[Exception | None], None]) -> None:
         """Mark the row, and have it told once the mark is durable, or why it is not."""
         self.armed = True
-        self._journal.mark(self._job.id, tell)
+        self._airline.journal.mark(self._job.id, tell)
 
     def withdraw(self) -> None:
         """Take the mark back."""
         if self.armed:
             self.armed = False
-            reason = self._later.mark(self._job, doubted=self.lost is not None)
-            self._journal.planned(self._job.id, DOUBTED if self._job.doubted else reason)
+            reason = self._airline.later.mark(self._job, doubted=self.lost is not None)
+            self._airline.journal.planned(self._job.id, DOUBTED if self._job.doubted else reason)
 
     def doubt(self) -> None:
         """Take back what the run said of the row, or note that it cannot say anything."""
         super().doubt()
         if self.outcome is not None and self.outcome.status is not Status.UNKNOWN:
-            self._amendments.add(self._job, self.outcome)
+            self._airline.amendments.add(self._job, self.outcome)
         elif self.outcome is None and self.arms and not self.armed:
             # It waits for another try, which must not come: not by this run and not by the next.
-            self._journal.settled(self._job.id, Status.UNKNOWN, DESYNC, self.attempts, None)
+            self._airline.journal.settled(self._job.id, Status.UNKNOWN, DESYNC, self.attempts, None)
 
     def _may_leave(self) -> bool:
-        if self._journal.may_leave is not None and not self._journal.may_leave():
+        airline = self._airline
+        if airline.journal.may_leave is not None and not airline.journal.may_leave():
             self.forbidden = True  # its row is as if it had never been read
             return False
-        self.blocked = None if self._clearance is None else self._clearance.blocked(self._job)
+        self.blocked = None if airline.clearance is None else airline.clearance.blocked(self._job)
         return self.blocked is None

@@ -21,7 +21,7 @@ from ..errors import OutcomeUnknown, ReplyLost, UContactError
 from .journal import DOUBTED, Memory, Recalled
 from .journal_removals import REMOVALS
 from .options import BulkOptions
-from .outcome import REFUSED, Outcome, Status, kept, status_of
+from .outcome import REFUSED, SUCCEEDED, Outcome, Status, kept, status_of
 from .preparing import Encoder, Job, Planner, Preparation
 
 __all__ = ["Intake", "Source", "failed", "outcome_of", "stopped", "succeeded"]
@@ -30,9 +30,8 @@ __all__ = ["Intake", "Source", "failed", "outcome_of", "stopped", "succeeded"]
 BLOCK = 256
 
 
-# What is to be asked of what is known of a row, and the answer where that is nothing.
-_KNOWN = attrgetter("status", "reason", "duplicate_of")
-_NOTHING = {("new", "", None)}
+_STATUS, _DUPLICATE_OF = attrgetter("status"), attrgetter("duplicate_of")
+_REQUEST = attrgetter("request")
 _TAKES_OFF = "a later call of its number was made since: sent now, it would take that one off"
 _COMES_BACK = "a later removal of its number was made since: sent now, the call would come back"
 
@@ -150,9 +149,16 @@ class Intake:
 
     def _plain(self, jobs: Sequence[Job], recalled: Sequence[Recalled], now: datetime) -> bool:
         """Return whether nothing is known of any of ``jobs``, and all may go: nearly every block of a first run."""
-        if self._options.dry_run or self._stopped or not _NOTHING.issuperset(map(_KNOWN, recalled)):
+        if self._options.dry_run or self._stopped:
             return False
-        return not any(self._late([job.request for job in jobs], now))
+        if {*map(_STATUS, recalled)} != {"new"} or {*map(_DUPLICATE_OF, recalled)} != {None}:
+            return False
+        requests = [*map(_REQUEST, jobs)]
+        try:
+            # A third of the time where all have a date and all say of which zone.
+            return self._options.allow_past or min(_calldates(requests)) >= now
+        except TypeError:
+            return not any(self._late(requests, now))
 
     async def _look_at(self, jobs: Sequence[Job], recalled: Sequence[Recalled], now: datetime) -> None:
         """Look at each of ``jobs`` by itself."""
@@ -219,10 +225,9 @@ class Intake:
     def _late(self, requests: Sequence[Request[Any]], now: datetime) -> list[bool]:
         if self._options.allow_past:
             return [False] * len(requests)
-        moments = map(getattr, requests, repeat("calldate"), repeat(None))
         return [
             moment is not None and (moment if moment.tzinfo is not None else moment.replace(tzinfo=self._zone)) < now
-            for moment in moments
+            for moment in _calldates(requests)
         ]
 
     def _known(self, job: Job, status: Status, reason: str, detail: str) -> None:
@@ -232,6 +237,10 @@ class Intake:
         self._journal.settled(
             job.id, "skipped", reason, 0, outcome_of(job, Status.SKIPPED, reason=reason, detail=detail)
         )
+
+
+def _calldates(requests: Sequence[Request[Any]]) -> Iterator[Any]:
+    return map(getattr, requests, repeat("calldate"), repeat(None))
 
 
 _LOST = OutcomeUnknown("sent and never settled", phase="sent")
@@ -260,7 +269,7 @@ def succeeded(job: Job, reply: Any, attempts: int, seconds: float) -> Outcome:
     """Return the outcome of a job that was done."""
     return Outcome(
         index=job.index,
-        status=Status.SUCCEEDED,
+        status=SUCCEEDED,
         key=job.key,
         request=job.request,
         row=job.row,

@@ -65,6 +65,7 @@ class Later:
         self.next = self._agenda.next
         self.finish = self._agenda.finish
         self.close = self._agenda.close
+        self.leave = self._turns.leave
 
     async def open(self, journal: Journal, amendments: Amendments) -> None:
         """Go by what ``journal`` knows; ``amendments`` take back what was settled by calls that are in doubt."""
@@ -78,20 +79,15 @@ class Later:
 
     def at_hand(self, intake: Intake) -> Job | None:
         """Return a row that may go at once, without waiting; ``None`` says to ask :meth:`fresh`."""
-        if self._turns.orderly:
+        if self._turns.orderly or (job := intake.take()) is None:
             return None
-        job = intake.take()
-        return job if job is not None and self._turns.enter(job) else None
+        return job if self._turns.enter(job) else None
 
     async def fresh(self, intake: Intake) -> Job | None:
         """Return the next row of the input that may go now."""
         while (job := intake.take() or await intake.next()) is not None and not self._turns.enter(job):
             await self._turns.room()
         return job
-
-    def leave(self, job: Job) -> None:
-        """Note that ``job`` is done, or was taken to be settled."""
-        self._turns.leave(job)
 
     def reason(self, job: Job, outcome: Outcome, *, doubted: bool) -> str:
         """Return what the journal is to say of the end of ``job``, of which a try may still arrive if ``doubted``."""

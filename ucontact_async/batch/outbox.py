@@ -37,7 +37,7 @@ class Outbox:
                 _, amends, outcome = heapq.heappop(self._held)
                 self._ready.append(outcome)
                 self._due += not amends
-        if self._ready:
+        if self._waiting is not None and self._ready:
             self._wake()
 
     async def take(self) -> list[Outcome] | None:
@@ -47,8 +47,8 @@ class Outbox:
                 return None
             if self._loop is None:
                 self._loop = asyncio.get_running_loop()
-            self._waiting = self._loop.create_future()
-            await self._waiting
+            waiting = self._waiting = self._loop.create_future()
+            await waiting
         outcomes = list(self._ready)
         self._ready.clear()
         self._taken.set()
@@ -70,5 +70,6 @@ class Outbox:
         self._taken.set()
 
     def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)

@@ -11,7 +11,7 @@ from ..endpoint import Request
 from ..errors import OutcomeUnknown, UContactError
 from .sources import Row
 
-__all__ = ["DESYNC", "Outcome", "Status", "doubtful", "kept", "status_of"]
+__all__ = ["DESYNC", "SUCCEEDED", "Outcome", "Status", "doubtful", "kept", "status_of"]
 
 DESYNC = "desync"
 """The reason of a row whose answer may be that of another: its connection gave one answer too many."""
@@ -24,6 +24,11 @@ class Status(enum.StrEnum):
     FAILED = "failed"
     UNKNOWN = "unknown"
     SKIPPED = "skipped"
+
+
+# Up to Python 3.11 an attribute of an enum takes 900 instructions, a name of a module 50.
+SUCCEEDED = Status.SUCCEEDED
+"""What nearly every row comes to: :attr:`Status.SUCCEEDED`."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):

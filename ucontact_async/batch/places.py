@@ -40,6 +40,13 @@ class Places:
                 self.leave()  # it was handed over in the very turn that gave up waiting for it
             raise
 
+    def keep(self) -> bool:
+        """Keep a place for another row, or give it back to whoever waits, or if it is one too many; say which."""
+        if not self._waiting and self._taken <= self.number:
+            return True
+        self.leave()
+        return False
+
     def leave(self) -> None:
         """Give a place back: to whoever has waited longest."""
         self._taken -= 1

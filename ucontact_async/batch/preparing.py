@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import repeat
+from operator import attrgetter
 from typing import Any, Protocol
 
 import msgspec
@@ -24,6 +25,7 @@ __all__ = ["Encoder", "Job", "LeftOut", "Planner", "Preparation"]
 
 # Fewer are taken one by one: a block costs as much as two of these.
 _BLOCK = 8
+_BODY = attrgetter("body")
 
 
 class LeftOut(Exception):
@@ -152,7 +154,7 @@ class Preparation:
     def _jobs(self, planned: _Planned, prepared: Sequence[Prepared[Any]], sent: Sequence[Any] | None) -> list[Job]:
         """Return the jobs of requests of one type; ``sent`` are their moments, as they are sent."""
         path = prepared[0].path
-        bodies = [one.body for one in prepared]
+        bodies = [*map(_BODY, prepared)]
         contents = digests_of(f"{path}?".encode(), bodies, size=16)
         identities = identities_of(planned.requests, bodies, self._encoder.rules.zone, sent=sent, lasting=self._lasting)
         # A login says a password.

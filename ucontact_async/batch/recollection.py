@@ -7,11 +7,12 @@ database: what may be the same is given to it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import msgspec
 
-__all__ = ["Entry", "Recalled", "Recollection", "key_of", "recollect"]
+__all__ = ["Entry", "Recalled", "Recollection", "key_of", "new", "recollect"]
 
 # What must not be sent again: the call was made, or may have been.
 _DONE = ("succeeded", "unknown", "sent")
@@ -100,6 +101,11 @@ def _twin(entry: Entry, same: list[list[Any]], run: int) -> tuple[list[Any] | No
             duplicate_of = row[4]
             break
     return own, twins[-1][2] + 1 if twins else 1, duplicate_of
+
+
+def new(ids: Sequence[int], contents: Sequence[bytes]) -> list[Recalled]:
+    """Return what is known of rows that are none's doubles: nothing, by the column."""
+    return [*map(Recalled, ids, map(bytes.hex, contents), repeat("new"), repeat(""), repeat(None))]
 
 
 def key_of(content: bytes, occurrence: int) -> str:

@@ -6,6 +6,7 @@ import csv
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Self
 
@@ -13,7 +14,7 @@ import msgspec
 
 from ..errors import BulkError, InvalidRequest, SettingsError
 from .cells import REPORTED, guarded
-from .outcome import Outcome, Status
+from .outcome import SUCCEEDED, Outcome, Status
 
 __all__ = ["Counts", "Rejects", "Report"]
 
@@ -66,11 +67,21 @@ class Report(msgspec.Struct, kw_only=True):
         """Whether every row of the input is done: nothing failed, unknown, left out or stopped."""
         return self.stopped is None and all(reason in self.accepted for _, reason in self.reasons)
 
+    def add_all(self, outcomes: Iterable[Outcome]) -> None:
+        """Count outcomes as :meth:`add` does, most of them at a third of its cost."""
+        plain = 0
+        for outcome in outcomes:
+            if outcome.status is SUCCEEDED and not outcome.settled and outcome.amends is None:
+                plain += 1
+            else:
+                self.add(outcome)
+        self.succeeded += plain
+
     def add(self, outcome: Outcome) -> None:
         """Count one outcome; one that amends another takes its place."""
         if outcome.amends is not None:
             self._take_back(outcome.amends)
-        if outcome.status is Status.SUCCEEDED:
+        if outcome.status is SUCCEEDED:
             self.succeeded += 1
             self.settled += outcome.settled
             return
@@ -104,7 +115,7 @@ class Report(msgspec.Struct, kw_only=True):
             self.judged.rows += 1
         else:
             self.judged.failed -= outcome.amends.status is Status.FAILED
-        if outcome.status is not Status.SUCCEEDED:
+        if outcome.status is not SUCCEEDED:
             self.judged.failed += outcome.status is Status.FAILED
             self.judged.unknown += outcome.status is Status.UNKNOWN
         return self.judged

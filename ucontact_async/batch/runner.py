@@ -30,7 +30,7 @@ from .journal import Header, OpenJournal
 from .later import Later
 from .options import BulkOptions
 from .outbox import Outbox
-from .outcome import Outcome, Status
+from .outcome import SUCCEEDED, Outcome, Status
 from .preparing import Planner
 from .report import Report
 from .transient import journal_of
@@ -173,10 +173,12 @@ class Bulk(Watchable):
     async def finish(self) -> Report:
         """Read all outcomes that are left and return the report: ``async for`` over them, at less cost."""
         self._reading()
-        count = self.report.add if self.options.progress is None else self._count
         while (outcomes := await self._outbox.take()) is not None:
-            for outcome in outcomes:
-                count(outcome)
+            if self.options.progress is None:
+                self.report.add_all(outcomes)
+            else:
+                for outcome in outcomes:
+                    self._count(outcome)
         self._conclude()
         return self.report
 
@@ -255,10 +257,11 @@ class Bulk(Watchable):
 
     def _judge(self, outcome: Outcome) -> None:
         """Stop the run where going on would do harm or no good; counts are of this run."""
-        counts = self.report.judge(outcome)
-        if outcome.status is Status.SUCCEEDED:
+        if outcome.status is SUCCEEDED:
+            self.report.judged.rows += 1
             self._hopeless = 0
             return
+        counts = self.report.judge(outcome)
         if isinstance(outcome.error, Unauthorized) or (outcome.error is not None and not self._crew.logged_in):
             self.stop(f"the login failed: {outcome.detail}")
         elif outcome.status is Status.UNKNOWN and (why := self._fuse.blown(counts.rows)) is not None:

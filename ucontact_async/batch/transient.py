@@ -10,12 +10,13 @@ import functools
 from array import array
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from ..events import JournalLag
 from .journal import FileJournal, Header, Journal
 from .options import BulkOptions
-from .recollection import Entry, Recalled, key_of, recollect
+from .recollection import Entry, Recalled, new, recollect
 
 __all__ = ["TransientJournal", "journal_of"]
 
@@ -23,6 +24,7 @@ __all__ = ["TransientJournal", "journal_of"]
 KEPT = 32_768
 # How many of them are entered into the file at once, and the length of a digest.
 _BLOCK, _DIGEST = 1024, 16
+_CONTENT, _IDENTITY, _POSITION = map(attrgetter, ("content", "identity", "position"))
 
 
 class TransientJournal:
@@ -55,22 +57,22 @@ class TransientJournal:
 
     def _enter(self, entries: Sequence[Entry]) -> list[Recalled]:
         first = self._first
-        contents = [entry.content for entry in entries]
-        identities = [entry.identity for entry in entries]
+        contents = [*map(_CONTENT, entries)]
+        identities = [*map(_IDENTITY, entries)]
         numbers = range(len(self._positions) + 1, len(self._positions) + 1 + len(entries))
         self._contents += b"".join(contents)
         self._identities.extend(identities)
-        self._positions.extend([entry.position for entry in entries])
+        self._positions.extend(map(_POSITION, entries))
         if len(set(identities)) == len(identities) and first.keys().isdisjoint(identities):
             first.update(zip(identities, numbers, strict=True))
-            return [*map(_new, numbers, contents)]
+            return new(numbers, contents)
         recalled = []
         for number, entry in zip(numbers, entries, strict=True):
             if entry.identity in first:
                 recalled.append(self._again(entry, number))
             else:
                 first[entry.identity] = number
-                recalled.append(_new(number, entry.content))
+                recalled += new([number], [entry.content])
         return recalled
 
     def _again(self, entry: Entry, number: int) -> Recalled:
@@ -135,10 +137,6 @@ class TransientJournal:
         """Forget everything."""
         if self._file is not None:
             await self._file.aclose()
-
-
-def _new(number: int, content: bytes) -> Recalled:
-    return Recalled(number, key_of(content, 1), "new", "", None)
 
 
 async def journal_of(

@@ -160,7 +160,7 @@ class SharedLimiter(Limiter):
     @property
     def _most_ready(self) -> int:
         # A limit that is being found out is about the wire, and is found out by keeping it in use.
-        return self._share if self._learning else min(self._share, self._limit)
+        return self._share if self._learning else min(self._share, self.limit)
 
     def _is_ready(self, task: asyncio.Task[Any] | None) -> None:
         if task in self._getting_ready:
@@ -197,9 +197,9 @@ class SharedLimiter(Limiter):
         finally:
             self._is_ready(asyncio.current_task())
 
-    def release(self, seconds: float | None = None) -> None:
+    def release(self, seconds: float | None = None, *, done: bool = False) -> None:
         """Give a slot back; the next row may get ready."""
-        super().release(seconds)
+        super().release(seconds, done=done)
         self._let_in()
 
     def _turn_away(self) -> None:
@@ -208,7 +208,7 @@ class SharedLimiter(Limiter):
 
     def _wake(self) -> None:
         if not self.void:
-            self._limit = min(self._limit, self._share)
+            self.limit = min(self.limit, self._share)
             super()._wake()
 
     def overloaded(self, retry_after: float | None = None, *, reached: bool = True, refused: bool = True) -> None:

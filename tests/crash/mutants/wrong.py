@@ -107,8 +107,8 @@ MUTANTS = {
     "a row is settled before its answer": [
         Edit(
             "batch/flight.py",
-            "            await self._journal.sent(self._job.id)\n",
-            "            await self._journal.sent(self._job.id)\n"
+            "            await self._airline.journal.sent(self._job.id)\n",
+            "            await self._airline.journal.sent(self._job.id)\n"
             "            self._journal.settled(self._job.id, 'succeeded', '', 1, None)\n",
         ),
     ],
@@ -154,7 +154,7 @@ MUTANTS = {
         ),
     ],
     "the first byte is noticed too late": [
-        Edit("attempt.py", "        self.phase = Phase.SENT\n", ""),
+        Edit("attempt.py", "        self.phase = _SENT\n", ""),
     ],
     "every broken request is incomplete": [
         Edit(
@@ -280,7 +280,7 @@ MUTANTS = {
     "lane: a lost connection means not sent": [
         Edit(
             "link.py",
-            "            answered = self.attempt.phase is Phase.ANSWERED\n",
+            "            answered = self.attempt.phase is ANSWERED\n",
             "            answered, self.attempt.phase = False, Phase.WAITING\n",
         ),
     ],

@@ -46,6 +46,21 @@ def test_the_counts_add_up(found):
         assert getattr(report, status) == sum(found_status is status for found_status, _ in found)
 
 
+@given(st.lists(st.tuples(st.sampled_from(Status), st.booleans(), st.booleans())))
+def test_many_are_counted_as_one_by_one(found):
+    """Counting a block of outcomes comes to the same as counting each, settled and amended ones included."""
+    first = outcome(Status.SUCCEEDED, index=-1)
+    outcomes = [
+        outcome(status, index=index, settled=settled, amends=first if amends else None)
+        for index, (status, settled, amends) in enumerate(found)
+    ]
+    one_by_one, at_once = Report(), Report()
+    for each in outcomes:
+        one_by_one.add(each)
+    at_once.add_all(outcomes)
+    assert at_once == one_by_one
+
+
 @pytest.mark.parametrize(
     ("outcomes", "complete"),
     [
