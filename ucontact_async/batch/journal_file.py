@@ -21,12 +21,13 @@ from typing import IO, Any
 import msgspec
 
 from ..errors import JournalBusy, JournalError, JournalMismatch
+from .identities import Identities
 from .outcome import DESYNC
 from .recollection import Entry, Recalled, recollect
 
 __all__ = ["DAMAGE", "DOUBTED", "NOT_KEPT", "Change", "Header", "JournalFile"]
 
-_FORMAT = "2"
+_FORMAT = "3"
 # What reading raises where a bad disk, or another program, left what no run wrote.
 DAMAGE = (sqlite3.Error, OSError, ValueError, TypeError, OverflowError, LookupError)
 # How many rows one statement asks for: SQLite before 3.32 takes 999 values.
@@ -75,6 +76,15 @@ _SCHEMA_2 = (
         request, lower(hex(content)) || CASE occurrence WHEN 1 THEN '' ELSE '-' || occurrence END AS key
     FROM rows LEFT JOIN requests USING (id)""",
     "UPDATE meta SET value = '2' WHERE name = 'format'",
+)
+# Format 3: what is the same call is found by a table that many rows enter at once (``identities.py``).
+_SCHEMA_3 = (
+    """CREATE TABLE identities (identity INTEGER NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (identity, id))
+    WITHOUT ROWID""",
+    "INSERT INTO identities SELECT identity, id FROM rows ORDER BY identity, id",
+    "INSERT INTO meta SELECT 'sorted', max(id) FROM rows HAVING max(id) > 0",
+    "DROP INDEX rows_identity",
+    "UPDATE meta SET value = '3' WHERE name = 'format'",
 )
 
 
@@ -177,11 +187,14 @@ class JournalFile:
         db.execute("BEGIN IMMEDIATE")
         for statement in () if known else _SCHEMA:
             db.execute(statement)
-        if known.get("format") != _FORMAT:
+        if known.get("format") in (None, "1"):
             for statement in _SCHEMA_2:
                 db.execute(statement)
             # When they were sent nobody knows: careful is now.
             db.execute("UPDATE rows SET at = ? WHERE status IN ('sent', 'unknown')", (self.seconds(),))
+        if known.get("format") != _FORMAT:
+            for statement in _SCHEMA_3:
+                db.execute(statement)
         self._begin_keys(known)
         if header is not None:
             values = {"server": header.server, "operation": header.operation, "digest": header.digest, "run": str(run)}
@@ -194,6 +207,7 @@ class JournalFile:
             (self.seconds(),),
         )
         db.execute("COMMIT")
+        self._identities = Identities(db)
         return run
 
     def _begin_keys(self, known: dict[str, str]) -> None:
@@ -240,17 +254,18 @@ class JournalFile:
             "VALUES (?, ?, ?, ?, ?, ?, 'planned')",
             found.added,
         )
+        self._identities.add([(identity, id_) for id_, _, _, identity, _, _ in found.added])
         return found.recalled
 
     def _alike(self, entries: Sequence[Entry]) -> dict[int, list[list[Any]]]:
         """Return, by identity, what the file holds of the same calls as ``entries``, in the order it was entered."""
         alike: dict[int, list[list[Any]]] = {entry.identity: [] for entry in entries}
-        wanted = [*alike]
-        for begin in range(0, len(wanted), _ASKED):
-            part = wanted[begin : begin + _ASKED]
+        known = self._identities.find(alike)
+        for begin in range(0, len(known), _ASKED):
+            part = known[begin : begin + _ASKED]
             for identity, *row in self.db.execute(
                 "SELECT identity, id, content, occurrence, run, position, status, reason, undoing, at "  # noqa: S608
-                f"FROM rows WHERE identity IN ({', '.join('?' * len(part))}) ORDER BY identity, id",
+                f"FROM rows WHERE id IN ({', '.join('?' * len(part))}) ORDER BY id",
                 part,
             ):
                 alike[identity].append(row)
@@ -400,7 +415,7 @@ def _refuse_remote(path: Path, mounts: str) -> None:
 
 
 def _refuse_foreign(known: dict[str, str], header: Header | None, path: Path, *, amended: bool) -> None:
-    if known.get("format") not in ("1", _FORMAT):
+    if known.get("format") not in ("1", "2", _FORMAT):
         raise JournalError(
             f"{path} has format {known.get('format')!r}, which this version does not know; a newer one wrote it"
         )

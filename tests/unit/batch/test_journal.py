@@ -939,7 +939,7 @@ def test_a_journal_of_format_1_resumes(old):
     ]
     # When it was sent nobody knows: no earlier than now.
     assert query(old, "SELECT utc FROM calls WHERE status = 'unknown'") == [("2027-03-01 12:00:00",)]
-    assert query(old, "SELECT value FROM meta WHERE name = 'format'") == [("2",)]
+    assert query(old, "SELECT value FROM meta WHERE name = 'format'") == [("3",)]
 
 
 def test_when_a_row_of_format_1_became_unknown_nobody_knows(old):
