@@ -1,6 +1,5 @@
 """What the tests of workers share: a tenant with its client and rows, and an emulator that takes its time."""
 
-import asyncio
 from collections import Counter
 from datetime import datetime
 
@@ -68,9 +67,3 @@ def applied(emulator):
 
 def slow(emulator, seconds):
     emulator.set_faults({"rules": [{"endpoint": "Dialers/*", "fault": "latency", "seconds": seconds}]})
-
-
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)

@@ -8,7 +8,7 @@ from ucontact_async.errors import JournalError, JournalMismatch, SettingsError
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: python -m pip install 'ucontact-async[fleet]'")
 
-from tenants import until
+from waiting import until
 
 from ucontact_async.fleet.database import Database, DatabaseAway, migrations
 from ucontact_async.fleet.undo import BatchRows

@@ -14,7 +14,8 @@ pytest.importorskip("taskiq", reason="taskiq is not installed: python -m pip ins
 
 import procrastinate
 import taskiq
-from tenants import Tenant, applied, calls, client_of, slow, until
+from tenants import Tenant, applied, calls, client_of, slow
+from waiting import until
 
 from ucontact_async.errors import JournalError
 from ucontact_async.fleet.database import Database

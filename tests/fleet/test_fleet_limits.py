@@ -8,6 +8,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import until
 
 from ucontact_async import SettingsError
 
@@ -200,11 +201,6 @@ async def tenant(database):
 def member(database, tenant, worker, lease, **options):
     limiter = SharedLimiter(**options)
     return limiter, FleetLimits(database, limiter, tenant=tenant, worker=worker, lease=lease)
-
-
-async def until(true):
-    while not true():
-        await asyncio.sleep(0.01)
 
 
 async def test_shares_are_equal_parts_for_whoever_lives(database, tenant):

@@ -14,7 +14,8 @@ from ucontact_async.errors import JournalError
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: python -m pip install 'ucontact-async[fleet]'")
 
-from tenants import Tenant, applied, calls, client_of, slow, until
+from tenants import Tenant, applied, calls, client_of, slow
+from waiting import until
 
 from ucontact_async.fleet.database import Database
 from ucontact_async.fleet.lease import enter_tenant

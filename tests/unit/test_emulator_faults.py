@@ -7,6 +7,7 @@ from time import monotonic
 from urllib.parse import quote
 
 import pytest
+from waiting import until
 
 from ucontact_async.emulator import Emulator, Faults, Rule
 from ucontact_async.emulator.faults import NO_FAULT
@@ -299,14 +300,11 @@ async def test_a_server_finishes_what_it_has_read_though_the_client_left(emulato
     """A client that gives up during a latency has not undone its request."""
     given = [{"fault": "latency", "seconds": 0.3}, *([{"fault": also}] if also else [])]
     emulator.set_faults({"rules": given})
-    async with asyncio.timeout(10):
-        async with Line(emulator) as line:
-            line.send()
-            while not emulator.ledger.in_flight:
-                await asyncio.sleep(0.001)
-        assert len(emulator.ledger) == 0
-        while len(emulator.ledger) < applied:
-            await asyncio.sleep(0.001)
+    async with Line(emulator) as line:
+        line.send()
+        await until(lambda: emulator.ledger.in_flight)
+    assert len(emulator.ledger) == 0
+    await until(lambda: len(emulator.ledger) == applied)
     if not applied:
         await asyncio.sleep(0.5)
     assert [entry.answered for entry in emulator.ledger] == [False] * applied
@@ -352,13 +350,11 @@ async def test_hanging_requests_do_not_hold_up_the_end():
     hanging = [{"fault": "latency", "seconds": 60, "count": 1}, {"fault": "refuse", "seconds": 60, "after": 5}]
     lines = []
     async with Emulator(faults={"rules": [*hanging, {"fault": "hang_after_apply"}]}) as emulator:
-        for number in range(6):
+        for _ in range(6):
             line = await Line(emulator).__aenter__()
             line.send()
             lines.append(line)
-            async with asyncio.timeout(10):
-                while emulator.ledger.in_flight <= number < 5:
-                    await asyncio.sleep(0.001)
+            await until(lambda: emulator.ledger.in_flight >= min(len(lines), 5))
         assert (await line.hear())[1] == "reset"
         assert emulator.ledger.in_flight == 5
         started = monotonic()

@@ -14,6 +14,7 @@ from time import monotonic
 import aiohttp
 import pytest
 from aiohttp import web
+from waiting import until
 
 from ucontact_async.emulator import CallRecord, ContactCentre, Emulator, Faults, Ledger, Switches
 from ucontact_async.emulator.wallboard import EVENTS, Wallboard
@@ -78,12 +79,6 @@ async def watching(url):
     async with aiohttp.ClientSession(read_bufsize=2**20) as session, session.get(url + EVENTS) as response:
         assert response.status == 200
         yield response.content
-
-
-async def until(condition):
-    """Wait for a fact of another task; the suite's own limit ends a test that waits in vain."""
-    while not condition():
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("path", PARTS)

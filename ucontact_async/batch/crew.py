@@ -31,9 +31,6 @@ from .turns import is_removal
 
 __all__ = ["Crew"]
 
-# Plain: of a member of an enum the hash alone is a call, and a journal sorts its marks by it.
-_SUCCEEDED = Status.SUCCEEDED.value
-
 
 class Crew:
     """All workers of one run."""
@@ -276,7 +273,7 @@ class Crew:
             self._settle(job, outcome, flight)
             return
         flight.outcome = outcome
-        self._journal.settled(job.id, _SUCCEEDED, "", 1, outcome)
+        self._journal.settled(job.id, Status.SUCCEEDED, "", 1, outcome)
         self._judge(outcome)
 
     def _settle(self, job: Job, outcome: Outcome, flight: RowFlight) -> None:
