@@ -36,6 +36,8 @@ LIMIT = 3600.0
 # What is proven: the file of each module, and the tests that are there for them.
 JOURNAL = [
     "unit/batch/test_journal.py",
+    "unit/batch/test_journal_formats.py",
+    "unit/batch/test_journal_identities.py",
     "unit/batch/test_journal_rows.py",
     "unit/batch/test_undo.py",
     "security/test_private_files.py",
@@ -47,9 +49,11 @@ MODULES = {
     "outcome": ("batch/outcome.py", ["unit/batch/test_outcome.py", "unit/batch/test_report.py"]),
     "journal": ("batch/journal.py", JOURNAL),
     "journal_file": ("batch/journal_file.py", JOURNAL),
+    "journal_identities": ("batch/journal_identities.py", JOURNAL),
     "journal_removals": ("batch/journal_removals.py", JOURNAL),
     "journal_requests": ("batch/journal_requests.py", JOURNAL),
     "journal_rows": ("batch/journal_rows.py", JOURNAL),
+    "journal_schema": ("batch/journal_schema.py", JOURNAL),
     "recollection": ("batch/recollection.py", JOURNAL),
 }
 # The quickest tests of a mutant first, for the first that fails is the last.

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
+from older_journals import make_older
 
 from ucontact_async import (
     BulkError,
@@ -133,6 +134,23 @@ async def test_duplicates_stay_left_out_on_resume(emulator, journal):
         report = await uc.bulk(rows, journal=journal, on_duplicate="allow")
         assert report.succeeded == 1
     assert applied(emulator) == {"090000001": 2, "090000002": 1}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_journal_of_an_earlier_version_resumes(emulator, journal, version):
+    """With a journal of an older format nothing is sent twice, what is unknown is held, doubles are found."""
+    emulator.set_faults(rule("close_after_apply", count=3))
+    async with client_of(emulator) as uc:
+        assert (await uc.bulk(calls(50), journal=journal)).unknown == 3
+        make_older(journal, version)
+        rows = [*calls(70), *(call(number, data={"id": "7"}) for number in (60, 10))]
+        report = await uc.bulk(rows, journal=journal)
+        assert (report.succeeded, report.unknown) == (20, 3)
+        assert report.reasons[("skipped", "done before")] == 47
+        assert report.reasons[("skipped", "duplicate")] == 2
+        report = await uc.bulk(rows, journal=journal)
+    assert (report.succeeded, report.unknown) == (0, 3)
+    assert applied(emulator) == Counter({f"09{n:07d}": 1 for n in range(70)})
 
 
 @each_lane

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ucontact_async.api import ENDPOINTS
-from ucontact_async.batch import journal_file
+from ucontact_async.batch import journal_schema
 from ucontact_async.batch.journal_calls import calls_since
 from ucontact_async.batch.journal_file import Change, Header, JournalFile
 from ucontact_async.batch.journal_removals import doubted, overtaken
@@ -39,14 +39,18 @@ def _now() -> datetime:
 def _sound(version: int) -> bytes:
     """Return the bytes of a good journal of this format."""
     path = FOLDER / f"sound-{version}-{os.getpid()}"
-    if version == 1:
+    if version < 3:
         with contextlib.closing(sqlite3.connect(path)) as db, db:
-            for statement in journal_file._SCHEMA:
+            for statement in (*journal_schema._SCHEMA, *(journal_schema._SCHEMA_2 if version == 2 else ())):
                 db.execute(statement)
             db.executemany("INSERT INTO meta VALUES (?, ?)", [("server", HEADER.server), ("operation", "schedule")])
             db.execute("INSERT INTO meta VALUES ('digest', 'd1')")
-            db.execute("INSERT INTO rows VALUES (1, x'00', 1, 0, 1, 3, 'sent', '', 0)")
+            names = "id, content, occurrence, identity, run, position, status"
+            db.execute(f"INSERT INTO rows ({names}) VALUES (1, x'00', 1, 0, 1, 3, 'sent')")
+            if version == 2:
+                db.execute("INSERT INTO requests VALUES (1, 'Dialers/ScheduleDialerCall', ?)", (SCHEDULE,))
     else:
+        path.write_bytes(SOUND[2])  # so that it has rows in its table of identities, and later ones
         file = JournalFile(path, HEADER, amended=False, now=_now)
         for recalled, status in zip(file.recall(_entries()), STATUSES, strict=False):
             file.apply([Change(recalled.id, status, "", 1, None, None)])
@@ -54,7 +58,9 @@ def _sound(version: int) -> bytes:
     return path.read_bytes()
 
 
-SOUND = {1: _sound(1), 2: _sound(2)}
+SOUND: dict[int, bytes] = {}
+for _version in (1, 2, 3):
+    SOUND[_version] = _sound(_version)
 
 
 def use(path: Path, how: int) -> None:
@@ -101,7 +107,7 @@ def damaged(data: bytes) -> None:
     """Pages with other bytes in them, pages swapped, a file that ends early."""
     draw = Draw(data)
     how = draw.byte()
-    image = bytearray(SOUND[1 + draw.byte() % 2])
+    image = bytearray(SOUND[1 + draw.byte() % 3])
     for _ in range(draw.byte() % 16):
         at, kind = int.from_bytes(draw.take(2), "big") % len(image), draw.byte()
         if kind < 200:
@@ -121,7 +127,7 @@ def foreign_values(data: bytes) -> None:
     """Sound pages with values that no run of ours wrote."""
     draw = Draw(data)
     how, path = draw.byte(), _fresh()
-    path.write_bytes(SOUND[1 + draw.byte() % 2])
+    path.write_bytes(SOUND[1 + draw.byte() % 3])
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA journal_mode = MEMORY")
         for _ in range(1 + draw.byte() % 6):
@@ -135,7 +141,13 @@ _CHANGES = (
     *(f"UPDATE rows SET {name} = ?" for name in ("content", "occurrence", "identity", "run", "position", "status")),
     *(f"UPDATE rows SET {name} = ? WHERE id < 4" for name in ("reason", "attempts", "at", "undoing", "id", "content")),
     *(f"UPDATE requests SET {name} = ?" for name in ("endpoint", "request")),
-    *(f"UPDATE meta SET value = ? WHERE name = '{name}'" for name in ("run", "format", "server", "operation")),
+    *(f"UPDATE meta SET value = ? WHERE name = '{name}'" for name in ("run", "format", "sorted", "server")),
+    "UPDATE meta SET value = ? WHERE name = 'operation'",
+    "UPDATE identities SET identity = ?",
+    "UPDATE identities SET id = ?",
+    "INSERT INTO identities VALUES (?, 3)",
+    "DELETE FROM identities",
+    "DROP TABLE identities",
     "INSERT INTO meta VALUES ('more', ?)",
     "DELETE FROM meta WHERE name = ?",
     "DROP TABLE requests",
@@ -181,7 +193,9 @@ TARGETS = (
         "damaged journal",
         damaged,
         tuple(
-            bytes([how]) + rest for how in range(3) for rest in (b"\x01\x00", b"\x00\x00", b"\x01\x01\x10\x10\x00\xff")
+            bytes([how]) + rest
+            for how in range(3)
+            for rest in (b"\x02\x00", b"\x01\x00", b"\x00\x00", b"\x02\x01\x10\x10\x00\xff")
         ),
         _REFUSED,
         slow=True,
@@ -189,11 +203,11 @@ TARGETS = (
     Target(
         "journal of others",
         foreign_values,
-        tuple(bytes([n, 1, 0, n, 4, 255 - n]) for n in range(24)),
+        tuple(bytes([n, 2, 0, n, 4, 255 - n]) for n in range(30)),
         _REFUSED,
         slow=True,
     ),
-    Target("no journal", no_journal, (SOUND[2], b"", b"SQLite format 3\x00" + bytes(84)), _REFUSED, slow=True),
+    Target("no journal", no_journal, (SOUND[3], b"", b"SQLite format 3\x00" + bytes(84)), _REFUSED, slow=True),
     Target(
         "kept request",
         kept_request,

@@ -21,12 +21,13 @@ from typing import IO, Any
 import msgspec
 
 from ..errors import JournalBusy, JournalError, JournalMismatch
+from .journal_identities import Identities
+from .journal_schema import FORMATS, bring_up
 from .outcome import DESYNC
 from .recollection import Entry, Recalled, recollect
 
 __all__ = ["DAMAGE", "DOUBTED", "NOT_KEPT", "Change", "Header", "JournalFile"]
 
-_FORMAT = "2"
 # What reading raises where a bad disk, or another program, left what no run wrote.
 DAMAGE = (sqlite3.Error, OSError, ValueError, TypeError, OverflowError, LookupError)
 # How many rows one statement asks for: SQLite before 3.32 takes 999 values.
@@ -41,41 +42,6 @@ DOUBTED = "doubted"
 NOT_KEPT = "null"
 """In the place of what a row says where that is not kept, or was purged: JSON, for a view reads it."""
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs", "9p", "ceph", "glusterfs", "fuse.glusterfs"}
-
-# A journal begins as one of format 1 and is brought to the present one: so both kinds are the same from then on.
-_SCHEMA = (
-    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    """CREATE TABLE rows (
-        id INTEGER PRIMARY KEY,
-        content BLOB NOT NULL,
-        occurrence INTEGER NOT NULL,
-        identity INTEGER NOT NULL,
-        run INTEGER NOT NULL,
-        position INTEGER NOT NULL,
-        status TEXT NOT NULL,
-        reason TEXT NOT NULL DEFAULT '',
-        attempts INTEGER NOT NULL DEFAULT 0
-    )""",
-    "CREATE INDEX rows_identity ON rows (identity)",
-    "INSERT INTO meta VALUES ('format', '1'), ('run', '0')",
-)
-# Format 2: when a row changed last (Unix seconds), whether an undo of it was begun, and what it says: apart, for marks
-# rewrite the pages of ``rows``. Rows of format 1 say nothing until their file is read again. The view is for people;
-# ``request`` is JSON, by the names on the wire.
-_SCHEMA_2 = (
-    "ALTER TABLE rows ADD COLUMN at INTEGER",
-    "ALTER TABLE rows ADD COLUMN undoing INTEGER NOT NULL DEFAULT 0",
-    "CREATE TABLE requests (id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, request TEXT NOT NULL)",
-    """CREATE VIEW calls AS SELECT
-        position AS row, status, reason, attempts, undoing, datetime(at, 'unixepoch') AS utc, endpoint,
-        json_extract(request, '$.campaign') AS campaign,
-        coalesce(json_extract(request, '$.destination'), json_extract(request, '$.number'),
-            json_extract(request, '$.phone')) AS destination,
-        json_extract(request, '$.calldate') AS calldate,
-        request, lower(hex(content)) || CASE occurrence WHEN 1 THEN '' ELSE '-' || occurrence END AS key
-    FROM rows LEFT JOIN requests USING (id)""",
-    "UPDATE meta SET value = '2' WHERE name = 'format'",
-)
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -175,13 +141,17 @@ class JournalFile:
         run = int(known.get("run", 0)) + 1
         # All or nothing: a run killed here must leave a file that the next one can use.
         db.execute("BEGIN IMMEDIATE")
-        for statement in () if known else _SCHEMA:
-            db.execute(statement)
-        if known.get("format") != _FORMAT:
-            for statement in _SCHEMA_2:
-                db.execute(statement)
-            # When they were sent nobody knows: careful is now.
-            db.execute("UPDATE rows SET at = ? WHERE status IN ('sent', 'unknown')", (self.seconds(),))
+        try:
+            self._begin_run(known, header, run)
+            db.execute("COMMIT")
+        except BaseException:
+            self._roll_back()  # or close would commit half of it
+            raise
+        return run
+
+    def _begin_run(self, known: dict[str, str], header: Header | None, run: int) -> None:
+        db = self.db
+        bring_up(db, known.get("format"), self.seconds())
         self._begin_keys(known)
         if header is not None:
             values = {"server": header.server, "operation": header.operation, "digest": header.digest, "run": str(run)}
@@ -193,8 +163,8 @@ class JournalFile:
             "WHERE status = 'sent'",
             (self.seconds(),),
         )
-        db.execute("COMMIT")
-        return run
+        if header is not None:  # only a run enters rows
+            self._identities = Identities(db)
 
     def _begin_keys(self, known: dict[str, str]) -> None:
         """Settle whether this journal keeps keys only: for good, and not once it holds what rows say."""
@@ -240,17 +210,18 @@ class JournalFile:
             "VALUES (?, ?, ?, ?, ?, ?, 'planned')",
             found.added,
         )
+        self._identities.add([(identity, id_) for id_, _, _, identity, _, _ in found.added])
         return found.recalled
 
     def _alike(self, entries: Sequence[Entry]) -> dict[int, list[list[Any]]]:
         """Return, by identity, what the file holds of the same calls as ``entries``, in the order it was entered."""
         alike: dict[int, list[list[Any]]] = {entry.identity: [] for entry in entries}
-        wanted = [*alike]
-        for begin in range(0, len(wanted), _ASKED):
-            part = wanted[begin : begin + _ASKED]
+        known = sorted(self._identities.find(alike))
+        for begin in range(0, len(known), _ASKED):
+            part = known[begin : begin + _ASKED]
             for identity, *row in self.db.execute(
                 "SELECT identity, id, content, occurrence, run, position, status, reason, undoing, at "  # noqa: S608
-                f"FROM rows WHERE identity IN ({', '.join('?' * len(part))}) ORDER BY identity, id",
+                f"FROM rows WHERE id IN ({', '.join('?' * len(part))}) ORDER BY id",
                 part,
             ):
                 alike[identity].append(row)
@@ -315,12 +286,15 @@ class JournalFile:
         return amended
 
     def _break(self, cause: Exception) -> JournalError:
-        with contextlib.suppress(sqlite3.Error):
-            if self.db.in_transaction:
-                self.db.execute("ROLLBACK")
+        self._roll_back()
         if self._broken is None:
             self._broken = JournalError(f"{self.path} cannot be written: {cause}")
         return self._broken
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
 
     def _transaction(self) -> None:
         if not self.db.in_transaction:
@@ -400,7 +374,7 @@ def _refuse_remote(path: Path, mounts: str) -> None:
 
 
 def _refuse_foreign(known: dict[str, str], header: Header | None, path: Path, *, amended: bool) -> None:
-    if known.get("format") not in ("1", _FORMAT):
+    if known.get("format") not in FORMATS:
         raise JournalError(
             f"{path} has format {known.get('format')!r}, which this version does not know; a newer one wrote it"
         )

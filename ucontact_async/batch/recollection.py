@@ -7,7 +7,7 @@ database: what may be the same is given to it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any
 
 import msgspec
@@ -68,9 +68,11 @@ def recollect(
     """Say which known row each of ``entries`` is; those that are new get the next of ``ids``.
 
     ``alike`` holds, by identity, the journal's rows that are the same calls, in the order they were entered: id,
-    content, occurrence, run, position, status, reason, undoing, at. It is brought up to date. ``run`` numbers the
-    runs: what was met in this one is another row.
+    content, occurrence, run, position, status, reason, undoing, at. Unless all is new it is brought up to date. ``run``
+    numbers the runs: what was met in this one is another row.
     """
+    if len(alike) == len(entries) and not any(alike.values()):
+        return _all_new(entries, run, [*islice(ids, len(entries))])
     found = Recollection([], [], [])
     for entry in entries:
         same = alike[entry.identity]
@@ -87,6 +89,15 @@ def recollect(
         found.added.append((id_, entry.content, occurrence, entry.identity, run, entry.position))
         found.recalled.append(Recalled(id_, key_of(entry.content, occurrence), "new", "", duplicate_of))
     return found
+
+
+def _all_new(entries: Sequence[Entry], run: int, ids: Sequence[int]) -> Recollection:
+    """Say the same of calls that are all new, as those of nearly every block are."""
+    contents = [entry.content for entry in entries]
+    identities = [entry.identity for entry in entries]
+    positions = [entry.position for entry in entries]
+    added = zip(ids, contents, repeat(1), identities, repeat(run), positions)
+    return Recollection(new(ids, contents), [*added], [])
 
 
 def _twin(entry: Entry, same: list[list[Any]], run: int) -> tuple[list[Any] | None, int, int | None]:

@@ -20,6 +20,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from older_journals import FORMAT_1
 
 from ucontact_async.batch.journal import DOUBTED, Commits, Entry, FileJournal, Header
 from ucontact_async.batch.journal_file import Change, JournalFile, _mounts, _refuse_remote
@@ -896,24 +897,13 @@ def test_without_a_path_nothing_is_kept_of_what_rows_say():
     file.close()
 
 
-FORMAT_1 = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE rows (
-    id INTEGER PRIMARY KEY, content BLOB NOT NULL, occurrence INTEGER NOT NULL, identity INTEGER NOT NULL,
-    run INTEGER NOT NULL, position INTEGER NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
-    attempts INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX rows_identity ON rows (identity);
-INSERT INTO meta VALUES ('format', '1'), ('run', '1'), ('server', 'https://acme.example'), ('operation', 'schedule'),
-    ('digest', 'first version');
-"""
-
-
 @pytest.fixture
 def old(path):
     """A journal as the first version wrote it: a row done, one refused, one on the wire when the power failed."""
     with closing(sqlite3.connect(path)) as db:
         db.executescript("PRAGMA journal_mode = WAL;" + FORMAT_1)
+        meta = {"run": "1", "server": HEADER.server, "operation": HEADER.operation, "digest": HEADER.digest}
+        db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         rows = [
             (entry(text).content, entry(text).identity, status, reason)
             for text, status, reason in (("a", "succeeded", ""), ("b", "failed", "Rejected"), ("c", "sent", ""))
@@ -939,7 +929,7 @@ def test_a_journal_of_format_1_resumes(old):
     ]
     # When it was sent nobody knows: no earlier than now.
     assert query(old, "SELECT utc FROM calls WHERE status = 'unknown'") == [("2027-03-01 12:00:00",)]
-    assert query(old, "SELECT value FROM meta WHERE name = 'format'") == [("2",)]
+    assert query(old, "SELECT value FROM meta WHERE name = 'format'") == [("3",)]
 
 
 def test_when_a_row_of_format_1_became_unknown_nobody_knows(old):
