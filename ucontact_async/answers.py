@@ -44,16 +44,13 @@ class Heads:
     def __init__(self) -> None:
         """Know none yet."""
         self._latest: Head | None = None
-        self._raw = b""
-        self._answer: Answer | None = None
-
-    def repeated(self, buffer: bytearray, filled: int) -> Answer | None:
-        """Return the answer that was remembered if the first ``filled`` bytes are that one, head and body."""
-        return self._answer if filled == len(self._raw) and buffer.startswith(self._raw) else None
+        self.size, self.raw = -1, b""
+        self.answer: Answer | None = None
+        """What was remembered, and the bytes that it came as, head and body, so many: whoever has them has it again."""
 
     def remember(self, raw: bytes, answer: Answer) -> None:
         """Keep a whole ``answer`` as it came, after which a connection goes on: most say ``1`` like the one before."""
-        self._raw, self._answer = raw, answer
+        self.size, self.raw, self.answer = len(raw), raw, answer
 
     def find(self, buffer: bytearray, filled: int, handler: ResponseHandler) -> Head | None:
         """Return the head that the first ``filled`` bytes begin with, ``None`` while it is not whole.

@@ -145,9 +145,9 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Read what came."""
-        self._filled += nbytes
-        waiter = self._waiter
-        if self.attempt is None:
+        filled = self._filled = self._filled + nbytes
+        waiter, attempt, heads = self._waiter, self.attempt, self._heads
+        if attempt is None:
             self.log.surplus(bytes(self._view[: self._filled]))
             self._lane.drop(self)
             return
@@ -155,11 +155,13 @@ class Link(asyncio.BufferedProtocol):
             self._filled = 0
             return
         try:
-            if (answer := self._heads.repeated(self._buffer, self._filled)) is None:
-                answer = self._read()
-            else:
-                self.attempt.phase = ANSWERED
+            if filled == heads.size and self._buffer.startswith(heads.raw):
+                answer = heads.answer
+                assert answer is not None
+                attempt.phase = ANSWERED
                 self.free(answer, keep=True)
+            else:
+                answer = self._read()
         except ValueError:
             self._handler.set_response_params(read_until_eof=True, auto_decompress=False)
             self.transport.set_protocol(self._handler)

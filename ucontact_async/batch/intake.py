@@ -86,7 +86,8 @@ class Intake:
         self._room = room
         self._settle = settle
         self._blocked = blocked
-        self._jobs: deque[Job] = deque()
+        self.jobs: deque[Job] = deque()
+        """What is at hand."""
         self._reading = asyncio.Lock()
         self._ended = False
         self._stopped = False
@@ -94,13 +95,13 @@ class Intake:
 
     def take(self) -> Job | None:
         """Return a job that is at hand, or ``None``: then :meth:`next` may have one."""
-        return self._jobs.popleft() if self._jobs else None
+        return self.jobs.popleft() if self.jobs else None
 
     async def next(self) -> Job | None:
         """Return the next job, or ``None`` at the end of the input."""
-        while not self._jobs:
+        while not self.jobs:
             async with self._reading:
-                if self._jobs:
+                if self.jobs:
                     continue
                 if self._ended or self._stopped:
                     return None
@@ -109,7 +110,7 @@ class Intake:
                 # What was read must be accounted for, also when the run is stopped meanwhile.
                 with anyio.CancelScope(shield=True):
                     await self._read_block()
-        return self._jobs.popleft()
+        return self.jobs.popleft()
 
     def turns_away(self, job: Job, now: datetime | None = None) -> bool:
         """Leave ``job`` out if its calldate has passed, and say whether that was so; ``now`` is the present."""
@@ -122,7 +123,8 @@ class Intake:
     def stop(self) -> None:
         """Read no more; rows that were read and that nobody has taken are settled as stopped."""
         self._stopped = True
-        left, self._jobs = self._jobs, deque()
+        left = [*self.jobs]
+        self.jobs.clear()
         self._emit([stopped(job) for job in left])
 
     async def aclose(self) -> None:
@@ -143,7 +145,7 @@ class Intake:
         for job, known in zip(jobs, recalled, strict=True):
             job.id, job.key = known.id, known.key
         if self._plain(jobs, recalled, now):
-            self._jobs.extend(jobs)
+            self.jobs.extend(jobs)
         else:
             await self._look_at(jobs, recalled, now)
 
@@ -189,7 +191,7 @@ class Intake:
         elif self._stopped:
             self._emit([stopped(job)])
         else:
-            self._jobs.append(job)
+            self.jobs.append(job)
 
     def _settled_before(self, job: Job, known: Recalled) -> bool:
         """Settle ``job`` by what an earlier run left of it, and say whether that is all there is to do."""

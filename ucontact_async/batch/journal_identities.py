@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 
 __all__ = ["Identities"]
 
-# How many rows are known by the dictionary, in 2 MB, before the table takes them.
-RECENT = 16_384
+# How many rows are known by the dictionary, in 4 MB, before the table takes them.
+RECENT = 32_768
 # How far the table goes, and whether it holds the last of those rows and as many as there are: 0.06 s of a million.
 _STATE = """SELECT stored,
     (stored = 0 OR EXISTS (SELECT 1 FROM rows JOIN identities USING (identity, id) WHERE id = stored))

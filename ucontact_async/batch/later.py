@@ -79,8 +79,9 @@ class Later:
 
     def at_hand(self, intake: Intake) -> Job | None:
         """Return a row that may go at once, without waiting; ``None`` says to ask :meth:`fresh`."""
-        if self._turns.orderly or (job := intake.take()) is None:
+        if self._turns.orderly or not intake.jobs:
             return None
+        job = intake.jobs.popleft()
         return job if self._turns.enter(job) else None
 
     async def fresh(self, intake: Intake) -> Job | None:

@@ -89,10 +89,10 @@ MUTANTS = {
     "a row is handed to two workers": [
         Edit(
             "batch/intake.py",
-            "            self._jobs.append(job)\n",
-            "            self._jobs.extend([job] * (1 + (job.index == 1)))\n",
+            "            self.jobs.append(job)\n",
+            "            self.jobs.extend([job] * (1 + (job.index == 1)))\n",
         ),
-        Edit("batch/intake.py", "self._jobs.extend(jobs)\n", "self._jobs.extend(jobs + jobs[1:2])\n"),
+        Edit("batch/intake.py", "self.jobs.extend(jobs)\n", "self._jobs.extend(jobs + jobs[1:2])\n"),
     ],
     "two processes share a journal": [
         Edit("batch/journal_file.py", "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),
@@ -243,9 +243,9 @@ MUTANTS = {
     "lane: an answer that nobody asked for is not noticed": [
         Edit(
             "link.py",
-            "        if self.attempt is None:\n            self.log.surplus(bytes(self._view[: self._filled]))\n"
+            "        if attempt is None:\n            self.log.surplus(bytes(self._view[: self._filled]))\n"
             "            self._lane.drop(self)\n            return\n",
-            "        if self.attempt is None:\n            return\n",
+            "        if attempt is None:\n            return\n",
         ),
     ],
     "lane: the guard is gone": [
