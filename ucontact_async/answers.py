@@ -46,7 +46,7 @@ class Heads:
         self._latest: Head | None = None
         self.size, self.raw = -1, b""
         self.answer: Answer | None = None
-        """What was remembered, and the bytes that it came as, head and body, so many: whoever has them has it again."""
+        """The answer that was remembered; ``raw`` are the ``size`` bytes, head and body, that it came as."""
 
     def remember(self, raw: bytes, answer: Answer) -> None:
         """Keep a whole ``answer`` as it came, after which a connection goes on: most say ``1`` like the one before."""
