@@ -21,7 +21,7 @@ from typing import IO, Any
 import msgspec
 
 from ..errors import JournalBusy, JournalError, JournalMismatch
-from .journal_identities import Identities
+from .journal_identities import RECENT, Identities
 from .journal_schema import FORMATS, bring_up
 from .outcome import DESYNC
 from .recollection import Entry, Recalled, recollect
@@ -69,6 +69,8 @@ class Change(msgspec.Struct):
 
 class JournalFile:
     """The SQLite side, called from one thread at a time; every method blocks."""
+
+    recent = RECENT
 
     def __init__(
         self,
@@ -164,7 +166,7 @@ class JournalFile:
             (self.seconds(),),
         )
         if header is not None:  # only a run enters rows
-            self._identities = Identities(db)
+            self._identities = Identities(db, self.recent)
 
     def _begin_keys(self, known: dict[str, str]) -> None:
         """Settle whether this journal keeps keys only: for good, and not once it holds what rows say."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
-__all__ = ["Identities"]
+__all__ = ["RECENT", "Identities"]
 
 # How many rows are known by the dictionary, in 4 MB, before the table takes them.
 RECENT = 32_768
@@ -28,7 +28,7 @@ class Identities:
     What is entered becomes part of the transaction that enters the rows; once that failed, this is no good any more.
     """
 
-    def __init__(self, db: sqlite3.Connection, recent: int = RECENT) -> None:
+    def __init__(self, db: sqlite3.Connection, recent: int) -> None:
         """Read, in a transaction, what the table does not know yet; ``recent`` is for how many rows that may be so.
 
         Raises :class:`ValueError` for a table that lacks rows: they would be taken for new, and their calls made twice.

@@ -51,6 +51,23 @@ MUTANTS = {
             "        error = None\n",
         ),
     ],
+    "rows of the table of identities are taken for new": [
+        Edit("batch/journal_identities.py", "        if self._stored:\n", "        if False:\n"),
+    ],
+    "the latest rows are taken for new": [
+        Edit(
+            "batch/journal_identities.py",
+            "        if not self._recent.keys().isdisjoint(identities):\n",
+            "        if False:\n",
+        ),
+    ],
+    "the table of identities does not get its rows": [
+        Edit(
+            "batch/journal_identities.py",
+            "INSERT INTO identities SELECT identity, id FROM rows WHERE id > ?",
+            "INSERT INTO identities SELECT identity, id FROM rows WHERE id > ? + 1",
+        ),
+    ],
     "an outcome is delivered before its commit": [
         Edit(
             "batch/journal.py",
