@@ -19,7 +19,7 @@ from ..pace import Pace
 from .amendments import Amendments
 from .chain import Chain, Gear
 from .clearance import Clearance, permit_of
-from .flight import Airline, RowFlight
+from .flight import RowFlight, RunContext
 from .intake import Intake, failed, stopped, succeeded
 from .journal import Journal
 from .later import WAITERS, Later, Unsettled
@@ -85,7 +85,7 @@ class Crew:
             limiter=limiter,
             places=self._places,
             clock=clock,
-            flight_of=functools.partial(RowFlight, Airline(journal, later, amendments, clearance)),
+            flight_of=functools.partial(RowFlight, RunContext(journal, later, amendments, clearance)),
             succeed=self._succeed,
             leave=later.leave,
         )

@@ -124,8 +124,8 @@ MUTANTS = {
     "a row is settled before its answer": [
         Edit(
             "batch/flight.py",
-            "            await self._airline.journal.sent(self._job.id)\n",
-            "            await self._airline.journal.sent(self._job.id)\n"
+            "            await self._run.journal.sent(self._job.id)\n",
+            "            await self._run.journal.sent(self._job.id)\n"
             "            self._journal.settled(self._job.id, 'succeeded', '', 1, None)\n",
         ),
     ],
