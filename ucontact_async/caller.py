@@ -276,7 +276,8 @@ class HttpCaller:
             begun.answer = answer
             return False
         flight.begun = None
-        self.limiter.release(now - begun.began, done=True)
+        self.limiter.release(now - begun.began)
+        self.limiter.recovered()
         return True
 
     async def _try(

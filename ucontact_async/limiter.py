@@ -345,14 +345,12 @@ class Limiter:
             if start > self._clock() + wait + SAME:
                 raise _too_long("the rate limit leaves no room")
 
-    def release(self, seconds: float | None = None, *, done: bool = False) -> None:
+    def release(self, seconds: float | None = None) -> None:
         """Give a slot back; the next in line takes it at once.
 
         ``seconds`` says how long the answer took, from the first byte to the last. Without it nothing is learnt: the
-        answer never came, or it was none that says how long work takes. ``done`` says what :meth:`recovered` does.
+        answer never came, or it was none that says how long work takes.
         """
-        if done:
-            self._overloads, self._unreached_since = 0, None
         if seconds is not None and self._learning and self._adaptive.sample(seconds, self._in_flight, self.ready):
             self._adaptive.decide(self._clock())
             self.limit = self._adaptive.limit

@@ -197,9 +197,9 @@ class SharedLimiter(Limiter):
         finally:
             self._is_ready(asyncio.current_task())
 
-    def release(self, seconds: float | None = None, *, done: bool = False) -> None:
+    def release(self, seconds: float | None = None) -> None:
         """Give a slot back; the next row may get ready."""
-        super().release(seconds, done=done)
+        super().release(seconds)
         self._let_in()
 
     def _turn_away(self) -> None:
