@@ -101,6 +101,7 @@ def test_a_row_is_new_once(run):
     """A row that no run has seen is new; afterwards it is in the state it was left in, under the same key."""
     first = run(["a", "b", "c"], ["succeeded", "unknown"])
     assert known(first) == [("new", None)] * 3
+    assert {(row.reason, row.at) for row in first} == {("", None)}
     for _ in range(2):
         again = run(["a", "b", "c"])
         assert known(again) == [("succeeded", None), ("unknown", None), ("planned", None)]
